@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "gateway/server.h"
+#include "gateway/udp_flow.h"
 
 #define ASSOCIATIONS_MAX 64u
 #define FLOWS_MAX 16u
@@ -32,8 +33,6 @@
 /* Under way; also those that wait for their connects. Of a flow, and bytes of all. */
 #define SENDS_MAX 512u
 #define QUEUED_MAX (4u * 1024u * 1024u)
-#define SENDING_BYTES 512u /* of one beside its data, about */
-#define DATAGRAM_MAX 65535u
 #define DATAGRAMS_MAX 32     /* of a program, in a turn */
 #define ROOM_BYTES (1 << 20) /* asked for: a burst of SENDS_MAX ordinary ones */
 
@@ -43,21 +42,7 @@ struct flow {
     struct associate *associate;
     struct client *client;
     struct destination to;
-    asock_socket *socket;
-    asock_op *connect, *receive;
-    unsigned int ops;   /* in flight */
-    unsigned int sends; /* of these */
-    struct list sendings;
-    char *buf; /* for what is received; room for a head in front */
-};
-
-/* A datagram on its way to the daemon. */
-struct sending {
-    struct list node;
-    struct flow *flow;
-    asock_op *op;
-    size_t bytes; /* of QUEUED_MAX */
-    char data[];
+    struct udp_flow udp;
 };
 
 struct associate {
@@ -71,67 +56,44 @@ struct associate {
 
 /* ---- flows ---- */
 
-static void drop_sending(struct sending *sending)
+static struct flow *flow_of(struct udp_flow *udp)
 {
-    sending->flow->client->gateway->datagram_bytes -= sending->bytes;
-    list_remove(&sending->node);
-    asock_op_unref(sending->op);
-    free(sending);
+    return container_of(udp, struct flow, udp);
 }
 
 static void forget(struct flow *flow)
 {
-    struct sending *sending;
-
-    if (flow->ops > 0)
+    if (flow->udp.ops > 0)
         return;
-    while ((sending = list_first(&flow->sendings, struct sending, node)))
-        drop_sending(sending);
     list_remove(&flow->all);
     flow->client->flow_count--;
     flow->client->gateway->flow_count--;
-    asock_op_unref(flow->connect);
-    asock_op_unref(flow->receive);
-    free(flow->buf);
+    udp_flow_deinit(&flow->udp);
     free(flow);
 }
 
-/* An op of a flow has completed. The client may go with it. */
-static void op_done(struct flow *flow)
+/* The client may go with it. */
+static void on_settled(struct udp_flow *udp)
 {
+    struct flow *flow = flow_of(udp);
     struct client *client = flow->client;
-    bool has_ended = !list_is_linked(&flow->node);
 
-    flow->ops--;
-    client->ops--;
-    if (has_ended)
+    if (!list_is_linked(&flow->node))
         forget(flow);
     client_settle(client);
-}
-
-static void op_begun(struct flow *flow)
-{
-    flow->ops++;
-    flow->client->ops++;
 }
 
 static void end_flow(struct flow *flow)
 {
     list_remove(&flow->node);
     flow->associate->flow_count--;
-    (void)asock_close(flow->socket, NULL, 0); /* its ops end */
-    flow->socket = asock_socket_unref(flow->socket);
+    udp_flow_close(&flow->udp);
     forget(flow);
 }
 
-static void on_received(asock_op *op, void *userdata);
-
 static void receive(struct flow *flow)
 {
-    asock_op_set_buffer(flow->receive, flow->buf + SOCKS_DATAGRAM_HEAD_MAX, DATAGRAM_MAX);
-    if (asock_receive(flow->socket, flow->receive) == 1)
-        op_begun(flow);
-    else
+    if (udp_flow_receive(&flow->udp))
         end_flow(flow);
 }
 
@@ -140,100 +102,60 @@ static void give(struct flow *flow, size_t len, const struct sockaddr_storage *f
     const struct associate *associate = flow->associate;
     uint8_t head[SOCKS_DATAGRAM_HEAD_MAX];
     size_t head_len = socks_write_datagram(from, head);
-    char *at = flow->buf + SOCKS_DATAGRAM_HEAD_MAX - head_len;
+    char *at = flow->udp.buf + SOCKS_DATAGRAM_HEAD_MAX - head_len;
 
     memcpy(at, head, head_len);
     (void)sendto(associate->io.fd, at, head_len + len, MSG_DONTWAIT,
                  (const struct sockaddr *)&associate->program, sizeof(associate->program));
 }
 
-/* What the network reports about an earlier datagram ends nothing. */
-static bool is_passing(int error)
+static void on_received(struct udp_flow *udp, asock_op *op, int error)
 {
-    return error == ASOCK_CONNECTION_REFUSED || error == ASOCK_HOST_UNREACHABLE ||
-           error == ASOCK_NETWORK_UNREACHABLE;
-}
-
-static void on_received(asock_op *op, void *userdata)
-{
-    struct flow *flow = userdata;
+    struct flow *flow = flow_of(udp);
     struct sockaddr_storage from;
-    int error = asock_op_get_error(op);
 
-    if (list_is_linked(&flow->node)) {
-        if (!error && asock_op_get_remote(op, &from) > 0)
-            give(flow, asock_op_get_bytes(op), &from);
-        if (!error || is_passing(error))
-            receive(flow);
-        else
-            end_flow(flow);
-    }
-    op_done(flow);
+    if (!list_is_linked(&flow->node))
+        return;
+    if (!error && asock_op_get_remote(op, &from) > 0)
+        give(flow, asock_op_get_bytes(op), &from);
+    if (!error || udp_flow_is_passing(error))
+        receive(flow);
+    else
+        end_flow(flow);
 }
 
 /* What waits behind it ends with it. The next datagram to that destination tries again. */
-static void on_connected(asock_op *op, void *userdata)
+static void on_connected(struct udp_flow *udp, int error)
 {
-    struct flow *flow = userdata;
+    struct flow *flow = flow_of(udp);
 
-    if (list_is_linked(&flow->node) && asock_op_get_error(op))
+    if (list_is_linked(&flow->node) && error)
         end_flow(flow);
-    op_done(flow);
 }
 
-static void on_sent(asock_op *op, void *userdata)
+/* Lost or not: SOCKS has no message for it. */
+static void on_sent(struct udp_flow *udp, size_t len, int error)
 {
-    struct sending *sending = userdata;
-    struct flow *flow = sending->flow;
-
-    (void)op;
-    drop_sending(sending);
-    flow->sends--;
-    op_done(flow);
+    (void)error;
+    flow_of(udp)->client->gateway->datagram_bytes -= udp_flow_cost(len);
 }
 
 static void send_datagram(struct flow *flow, const char *data, size_t len)
 {
-    struct gateway *gateway = flow->client->gateway;
-    struct sending *sending;
+    size_t *queued = &flow->client->gateway->datagram_bytes;
 
-    if (flow->sends == SENDS_MAX || gateway->datagram_bytes + len + SENDING_BYTES > QUEUED_MAX)
-        return;
-    sending = malloc(sizeof(*sending) + len + 1);
-    if (!sending)
-        return;
-    if (asock_op_new(asock_socket_get_context(flow->socket), &sending->op) < 0) {
-        free(sending);
-        return;
-    }
-    sending->flow = flow;
-    sending->bytes = len + SENDING_BYTES;
-    gateway->datagram_bytes += sending->bytes;
-    list_init(&sending->node);
-    list_append(&flow->sendings, &sending->node);
-    memcpy(sending->data, data, len);
-    asock_op_set_buffer(sending->op, sending->data, len);
-    asock_op_set_callback(sending->op, on_sent, sending);
-    if (asock_send(flow->socket, sending->op) != 1) {
-        drop_sending(sending);
-        return;
-    }
-    flow->sends++;
-    op_begun(flow);
+    if (flow->udp.sends < SENDS_MAX && *queued + udp_flow_cost(len) <= QUEUED_MAX &&
+        udp_flow_send(&flow->udp, data, len))
+        *queued += udp_flow_cost(len);
 }
 
-static bool start_flow(struct flow *flow, asock_context *context)
-{
-    if (asock_socket_new_udp(context, AF_UNSPEC, &flow->socket) < 0)
-        return false;
-    if (asock_op_new(context, &flow->connect) < 0 || asock_op_new(context, &flow->receive) < 0 ||
-        asock_op_set_host(flow->connect, flow->to.host, flow->to.service) < 0)
-        return false;
-    asock_op_set_timeout(flow->connect, GATEWAY_DIAL_MS);
-    asock_op_set_callback(flow->connect, on_connected, flow);
-    asock_op_set_callback(flow->receive, on_received, flow);
-    return asock_connect(flow->socket, flow->connect) == 1;
-}
+static const struct udp_flow_class flow_class = {
+    .head_max = SOCKS_DATAGRAM_HEAD_MAX,
+    .connected = on_connected,
+    .received = on_received,
+    .sent = on_sent,
+    .settled = on_settled,
+};
 
 static void on_session(struct session_wait *wait)
 {
@@ -257,9 +179,7 @@ static struct flow *new_flow(struct associate *associate, const struct destinati
     if (associate->flow_count == FLOWS_MAX)
         end_flow(list_first(&associate->flows, struct flow, node));
     flow = calloc(1, sizeof(*flow));
-    if (flow)
-        flow->buf = malloc(SOCKS_DATAGRAM_HEAD_MAX + DATAGRAM_MAX);
-    if (!flow || !flow->buf) {
+    if (!flow || udp_flow_init(&flow->udp, &flow_class) < 0) {
         free(flow);
         return NULL;
     }
@@ -267,19 +187,17 @@ static struct flow *new_flow(struct associate *associate, const struct destinati
     flow->client = associate->client;
     flow->to = *to;
     list_init(&flow->node);
-    list_init(&flow->sendings);
     list_init(&flow->all);
     list_append(&associate->client->gateway->flows, &flow->all);
     flow->client->flow_count++;
     flow->client->gateway->flow_count++;
-    if (!start_flow(flow, context)) {
-        asock_socket_unref(flow->socket);
+    if (udp_flow_connect(&flow->udp, context, to)) {
+        udp_flow_close(&flow->udp);
         forget(flow);
         return NULL;
     }
     list_append(&associate->flows, &flow->node);
     associate->flow_count++;
-    op_begun(flow);
     receive(flow);
     return list_is_linked(&flow->node) ? flow : NULL;
 }
@@ -353,7 +271,7 @@ static void on_datagrams(struct ev_loop *loop, ev_io *io, int events)
         if (head < 0)
             continue;
         flow = flow_to(associate, &to);
-        if (flow)
+        if (flow && flow->udp.sends < SENDS_MAX)
             send_datagram(flow, data + head, (size_t)(n - head));
     }
     free(data);
@@ -445,7 +363,7 @@ void associate_free_flows(struct gateway *gateway)
     struct flow *flow;
 
     while ((flow = list_first(&gateway->flows, struct flow, all))) {
-        flow->ops = 0;
+        flow->udp.ops = 0;
         forget(flow);
     }
 }

@@ -189,7 +189,7 @@ void client_settle(struct client *client)
     if (is_splicing(client) && !splice_watch(client))
         client_abort(client);
     if (client->state == CLIENT_ENDED) {
-        if (client->ops == 0)
+        if (client->ops == 0 && client->flow_count == 0)
             forget(client);
         return;
     }

@@ -21,12 +21,11 @@
 #include "gateway/destination.h"
 #include "gateway/packet.h"
 #include "gateway/server.h"
+#include "gateway/udp_flow.h"
 
 /* Under way; also those that wait for their connects. Of a flow, and bytes of all. */
 #define SENDS_MAX 512u
 #define QUEUED_MAX (4u * 1024u * 1024u)
-#define SENDING_BYTES 512u /* of one beside its data, about */
-#define DATAGRAM_MAX 65535u
 #define DATAGRAMS_MAX 64 /* in a turn */
 #define SWEEP_SECONDS 10.0
 /* Until policy is asked again about an address that it has denied. */
@@ -38,23 +37,15 @@ struct exchange {
     struct exchange *next; /* in its bucket */
     struct datagrams *datagrams;
     struct packet last; /* the last datagram's headers, and its addresses */
-    asock_socket *socket;
-    asock_op *connect, *receive;
-    struct list sendings;
-    unsigned int ops, sends; /* in flight; of these, sends */
-    ev_tstamp when;          /* something moved, or it was denied */
+    ev_tstamp when;     /* something moved, or it was denied */
     bool is_denied;
-    uint8_t *buf; /* for what is received; room for headers in front */
+    struct udp_flow udp;
 };
 
-/* A datagram on its way to the daemon. */
-struct sending {
-    struct list node;
-    struct exchange *exchange;
-    asock_op *op;
-    size_t bytes; /* of QUEUED_MAX */
-    uint8_t data[];
-};
+static struct exchange *exchange_of_udp(struct udp_flow *udp)
+{
+    return container_of(udp, struct exchange, udp);
+}
 
 /* ---- their life ---- */
 
@@ -68,35 +59,14 @@ static struct exchange **place_of(struct datagrams *datagrams, const struct flow
     return place;
 }
 
-static void drop_sending(struct sending *sending)
-{
-    sending->exchange->datagrams->queued -= sending->bytes;
-    list_remove(&sending->node);
-    asock_op_unref(sending->op);
-    free(sending);
-}
-
 static void forget(struct exchange *exchange)
 {
-    struct sending *sending;
-
-    if (exchange->ops > 0)
+    if (exchange->udp.ops > 0)
         return;
-    while ((sending = list_first(&exchange->sendings, struct sending, node)))
-        drop_sending(sending);
     list_remove(&exchange->all);
     exchange->datagrams->held--;
-    asock_op_unref(exchange->connect);
-    asock_op_unref(exchange->receive);
-    free(exchange->buf);
+    udp_flow_deinit(&exchange->udp);
     free(exchange);
-}
-
-static void close_socket(struct exchange *exchange)
-{
-    if (exchange->socket)
-        (void)asock_close(exchange->socket, NULL, 0); /* its ops end */
-    exchange->socket = asock_socket_unref(exchange->socket);
 }
 
 /* It may be freed. */
@@ -108,7 +78,7 @@ static void end(struct exchange *exchange)
     list_remove(&exchange->node);
     if (--datagrams->count == 0)
         ev_timer_stop(datagrams->gateway->loop, &datagrams->sweep);
-    close_socket(exchange);
+    udp_flow_close(&exchange->udp);
     forget(exchange);
 }
 
@@ -124,9 +94,10 @@ static void touch(struct exchange *exchange)
     list_append(&exchange->datagrams->used, &exchange->node);
 }
 
-static void op_done(struct exchange *exchange)
+static void on_settled(struct udp_flow *udp)
 {
-    exchange->ops--;
+    struct exchange *exchange = exchange_of_udp(udp);
+
     if (has_ended(exchange))
         forget(exchange);
 }
@@ -153,8 +124,7 @@ static enum refusal refusal_of(int error)
 /* What the network reports about a datagram ends nothing. */
 static bool is_passing(int error)
 {
-    return error == ASOCK_CONNECTION_REFUSED || error == ASOCK_HOST_UNREACHABLE ||
-           error == ASOCK_NETWORK_UNREACHABLE || error == ASOCK_MESSAGE_SIZE;
+    return udp_flow_is_passing(error) || error == ASOCK_MESSAGE_SIZE;
 }
 
 /* It stays for a moment as what says so. */
@@ -163,7 +133,7 @@ static void deny(struct exchange *exchange, int error)
     refuse(exchange->datagrams, &exchange->last, refusal_of(error));
     exchange->is_denied = true;
     touch(exchange);
-    close_socket(exchange);
+    udp_flow_close(&exchange->udp);
 }
 
 static void failed(struct exchange *exchange, int error)
@@ -178,123 +148,77 @@ static void failed(struct exchange *exchange, int error)
 
 /* ---- from the network ---- */
 
-/* 0, or why it cannot hear: an enum asock_error. */
-static int receive(struct exchange *exchange)
-{
-    int r;
-
-    asock_op_set_buffer(exchange->receive, exchange->buf + PACKET_DATAGRAM_HEAD, DATAGRAM_MAX);
-    r = asock_receive(exchange->socket, exchange->receive);
-    if (r != 1)
-        return r == 0 ? asock_op_get_error(exchange->receive) : ASOCK_NO_BUFFER_SPACE;
-    exchange->ops++;
-    return 0;
-}
-
 static void give(struct exchange *exchange, size_t len)
 {
     const uint8_t *packet;
-    size_t size = packet_put_datagram(&exchange->last, exchange->buf, len, &packet);
+    size_t size = packet_put_datagram(&exchange->last, (uint8_t *)exchange->udp.buf, len, &packet);
 
     if (size > 0)
         (void)network_put_answer(exchange->datagrams->network, exchange->last.family, packet, size);
     touch(exchange);
 }
 
-static void on_received(asock_op *op, void *userdata)
+static void on_received(struct udp_flow *udp, asock_op *op, int error)
 {
-    struct exchange *exchange = userdata;
-    int error = asock_op_get_error(op);
+    struct exchange *exchange = exchange_of_udp(udp);
 
     if (!error && !has_ended(exchange))
         give(exchange, (size_t)asock_op_get_bytes(op));
     else
         failed(exchange, error);
-    if (!has_ended(exchange) && exchange->socket && (!error || is_passing(error))) {
-        error = receive(exchange);
+    if (!has_ended(exchange) && udp->socket && (!error || is_passing(error))) {
+        error = udp_flow_receive(udp);
         if (error)
             deny(exchange, error);
     }
-    op_done(exchange);
 }
 
 /* ---- to the network ---- */
 
-static void on_connected(asock_op *op, void *userdata)
+static void on_connected(struct udp_flow *udp, int error)
 {
-    struct exchange *exchange = userdata;
-    int error = asock_op_get_error(op);
+    struct exchange *exchange = exchange_of_udp(udp);
 
     if (error && !has_ended(exchange) && !exchange->is_denied)
         deny(exchange, error);
-    op_done(exchange);
 }
 
-static void on_sent(asock_op *op, void *userdata)
+static void on_sent(struct udp_flow *udp, size_t len, int error)
 {
-    struct sending *sending = userdata;
-    struct exchange *exchange = sending->exchange;
-    int error = asock_op_get_error(op);
+    struct exchange *exchange = exchange_of_udp(udp);
 
-    drop_sending(sending);
-    exchange->sends--;
+    exchange->datagrams->queued -= udp_flow_cost(len);
     exchange->datagrams->gateway->datagrams_sent--;
     if (error && error != ASOCK_NO_BUFFER_SPACE) /* lost, as on any network */
         failed(exchange, error);
-    op_done(exchange);
 }
 
 static void send_datagram(struct exchange *exchange, const uint8_t *data, size_t len)
 {
     struct datagrams *datagrams = exchange->datagrams;
-    struct sending *sending;
 
-    if (exchange->sends == SENDS_MAX || datagrams->queued + len + SENDING_BYTES > QUEUED_MAX)
+    if (exchange->udp.sends == SENDS_MAX || datagrams->queued + udp_flow_cost(len) > QUEUED_MAX ||
+        !udp_flow_send(&exchange->udp, data, len))
         return;
-    sending = malloc(sizeof(*sending) + len + 1);
-    if (!sending)
-        return;
-    if (asock_op_new(asock_socket_get_context(exchange->socket), &sending->op) < 0) {
-        free(sending);
-        return;
-    }
-    sending->exchange = exchange;
-    sending->bytes = len + SENDING_BYTES;
-    datagrams->queued += sending->bytes;
-    list_init(&sending->node);
-    list_append(&exchange->sendings, &sending->node);
-    memcpy(sending->data, data, len);
-    asock_op_set_buffer(sending->op, sending->data, len);
-    asock_op_set_callback(sending->op, on_sent, sending);
-    if (asock_send(exchange->socket, sending->op) != 1) {
-        drop_sending(sending);
-        return;
-    }
-    exchange->sends++;
+    datagrams->queued += udp_flow_cost(len);
     datagrams->gateway->datagrams_sent++;
-    exchange->ops++;
 }
 
 /* 0, or an enum asock_error. */
 static int connect_to(struct exchange *exchange, const struct destination *to)
 {
-    asock_context *context = gateway_context(exchange->datagrams->gateway);
-    int r;
+    int error = udp_flow_connect(&exchange->udp, gateway_context(exchange->datagrams->gateway), to);
 
-    if (asock_socket_new_udp(context, AF_UNSPEC, &exchange->socket) < 0 ||
-        asock_op_new(context, &exchange->connect) < 0 ||
-        asock_op_new(context, &exchange->receive) < 0 ||
-        asock_op_set_host(exchange->connect, to->host, to->service) < 0)
-        return ASOCK_NETWORK_DOWN;
-    asock_op_set_timeout(exchange->connect, GATEWAY_DIAL_MS);
-    asock_op_set_callback(exchange->connect, on_connected, exchange);
-    asock_op_set_callback(exchange->receive, on_received, exchange);
-    r = asock_connect(exchange->socket, exchange->connect);
-    if (r != 1)
-        return r == 0 ? asock_op_get_error(exchange->connect) : ASOCK_NETWORK_DOWN;
-    exchange->ops++;
-    return receive(exchange);
+    return error ? error : udp_flow_receive(&exchange->udp);
 }
+
+static const struct udp_flow_class exchange_class = {
+    .head_max = PACKET_DATAGRAM_HEAD,
+    .connected = on_connected,
+    .received = on_received,
+    .sent = on_sent,
+    .settled = on_settled,
+};
 
 /* NULL: no memory, or the daemon is too slow to end those that have ended. */
 static struct exchange *new_exchange(struct datagrams *datagrams, const struct packet *datagram)
@@ -303,9 +227,7 @@ static struct exchange *new_exchange(struct datagrams *datagrams, const struct p
                                     ? calloc(1, sizeof(*exchange))
                                     : NULL;
 
-    if (exchange)
-        exchange->buf = malloc(PACKET_DATAGRAM_HEAD + DATAGRAM_MAX);
-    if (!exchange || !exchange->buf) {
+    if (!exchange || udp_flow_init(&exchange->udp, &exchange_class) < 0) {
         free(exchange);
         return NULL;
     }
@@ -315,7 +237,6 @@ static struct exchange *new_exchange(struct datagrams *datagrams, const struct p
     exchange->last = *datagram;
     list_init(&exchange->all);
     list_init(&exchange->node);
-    list_init(&exchange->sendings);
     list_append(&datagrams->all, &exchange->all);
     datagrams->held++;
     if (datagrams->count++ == 0)
@@ -453,7 +374,7 @@ void datagrams_deinit(struct datagrams *datagrams)
     struct exchange *exchange;
 
     while ((exchange = list_first(&datagrams->all, struct exchange, all))) {
-        exchange->ops = 0;
+        exchange->udp.ops = 0;
         forget(exchange);
     }
     free(datagrams->packet);

@@ -55,5 +55,7 @@ libgateway_la_SOURCES = \
 	gateway/stub.h \
 	gateway/transparent.c \
 	gateway/transparent.h \
+	gateway/udp_flow.c \
+	gateway/udp_flow.h \
 	gateway/uplink.c \
 	gateway/uplink.h
