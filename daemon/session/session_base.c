@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What a session is asked for by everything that is part of it: its sockets by id, its ops by
- * token, and to wake its share. Nothing here calls any of them.
+ * token, to wake its share, and that a part has left. Nothing here calls any of them.
  */
 #include <assert.h>
 #include <errno.h>
@@ -165,4 +165,11 @@ const struct identity *session_identity(const struct session *s)
     while (s->sharing.sharer)
         s = s->sharing.sharer;
     return &s->identity;
+}
+
+void session_part_left(struct session *s)
+{
+    if (s->has_ended && !s->is_dying && s->transport.fd < 0 && list_is_empty(&s->lingering) &&
+        s->buffer_count == 0 && s->unread_fd < 0 && list_is_empty(&s->sharing.sharees))
+        worker_defer(s->worker, &s->gone);
 }

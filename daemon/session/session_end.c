@@ -111,13 +111,6 @@ static struct sock *next_sock(struct session *s)
     return NULL;
 }
 
-void session_part_left(struct session *s)
-{
-    if (s->has_ended && !s->is_dying && s->transport.fd < 0 && list_is_empty(&s->lingering) &&
-        s->buffer_count == 0 && s->unread_fd < 0 && list_is_empty(&s->sharing.sharees))
-        worker_defer(s->worker, &s->gone);
-}
-
 static bool drop_op(struct session *s, struct list *ops)
 {
     struct op *op = list_first(ops, struct op, node);
