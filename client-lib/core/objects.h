@@ -138,7 +138,7 @@ struct asock_context {
     struct wheel wheel;
     struct output out;
     struct input in;
-    struct memory memory;
+    struct shm memory;
 
     pthread_t dispatcher;
     bool has_dispatcher, is_stopping, is_joining;

@@ -83,7 +83,7 @@ struct asock_op {
     struct list flight_node;       /* in socket->ops, or context->socketless, until it has ended */
     struct list cancel_node;
     struct due due;
-    struct op_memory memory;
+    struct op_shm memory;
     struct deadline timer;
 
     /* results */

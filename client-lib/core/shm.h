@@ -75,7 +75,7 @@ struct op_class {
 };
 
 /* Of an op. */
-struct op_memory {
+struct op_shm {
     /* How many buffers there had been when it was submitted; it uses no later one. */
     uint64_t mapped;
     bool is_reference; /* its bytes are where both sides see them: none are in its frames */
@@ -107,7 +107,7 @@ struct status {
 #define MEMORY_DESCRIPTORS_MAX 8u
 
 /* Of a context. */
-struct memory {
+struct shm {
     asock_buffer **buffers; /* in the order of their addresses */
     size_t count, cap;
     struct list registers; /* ops whose REGISTER is to leave */

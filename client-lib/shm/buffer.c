@@ -27,7 +27,7 @@
 #include "client-lib/shm/status.h"
 #include "proto/endpoint.h"
 
-void asock_memory_init(struct memory *memory)
+void asock_memory_init(struct shm *memory)
 {
     list_init(&memory->registers);
     list_init(&memory->leaving);
@@ -36,13 +36,13 @@ void asock_memory_init(struct memory *memory)
     asock_bounce_init(&memory->bounce);
 }
 
-static void drop_descriptors(struct memory *memory)
+static void drop_descriptors(struct shm *memory)
 {
     while (memory->descriptor_count > 0)
         close(memory->descriptors[--memory->descriptor_count]);
 }
 
-void asock_memory_deinit(struct memory *memory)
+void asock_memory_deinit(struct shm *memory)
 {
     free(memory->buffers);
     drop_descriptors(memory);
@@ -81,7 +81,7 @@ static bool make_private(const asock_buffer *buffer)
  * copies. Without memory for a copy the buffer counts as lost, because the daemon may empty it
  * later.
  */
-static void keep_contents(struct memory *memory)
+static void keep_contents(struct shm *memory)
 {
     bool is_marked;
 
@@ -101,7 +101,7 @@ static void keep_contents(struct memory *memory)
 
 void asock_memory_end(asock_context *context)
 {
-    struct memory *memory = &context->memory;
+    struct shm *memory = &context->memory;
 
     free_list(&memory->leaving);
     free_list(&memory->left);
@@ -113,7 +113,7 @@ void asock_memory_end(asock_context *context)
 
 void asock_memory_add_descriptor(asock_context *context, int fd)
 {
-    struct memory *memory = &context->memory;
+    struct shm *memory = &context->memory;
 
     if (memory->descriptor_count < MEMORY_DESCRIPTORS_MAX)
         memory->descriptors[memory->descriptor_count++] = fd;
@@ -122,7 +122,7 @@ void asock_memory_add_descriptor(asock_context *context, int fd)
 }
 
 /* Removes the first `count` descriptors, which have been used. */
-static void forget_descriptors(struct memory *memory, unsigned int count)
+static void forget_descriptors(struct shm *memory, unsigned int count)
 {
     if (count > memory->descriptor_count)
         count = memory->descriptor_count;
@@ -138,7 +138,7 @@ static void forget_descriptors(struct memory *memory, unsigned int count)
  */
 int asock_memory_take_socket(asock_context *context, const struct endpoint *local)
 {
-    struct memory *memory = &context->memory;
+    struct shm *memory = &context->memory;
     struct sockaddr_storage addr;
     socklen_t len = sizeof(addr);
     struct endpoint found;
@@ -164,7 +164,7 @@ void asock_memory_drop_descriptors(asock_context *context)
 /* ---- by address ---- */
 
 /* The first buffer that ends behind this address; memory->count: none. */
-static size_t place_of(const struct memory *memory, uintptr_t at)
+static size_t place_of(const struct shm *memory, uintptr_t at)
 {
     size_t low = 0, high = memory->count;
 
@@ -180,7 +180,7 @@ static size_t place_of(const struct memory *memory, uintptr_t at)
     return low;
 }
 
-static asock_buffer *find(const struct memory *memory, const struct iovec *segment)
+static asock_buffer *find(const struct shm *memory, const struct iovec *segment)
 {
     uintptr_t at = (uintptr_t)segment->iov_base;
     size_t place = place_of(memory, at);
@@ -191,7 +191,7 @@ static asock_buffer *find(const struct memory *memory, const struct iovec *segme
     return segment->iov_len <= buffer->size - (at - (uintptr_t)buffer->at) ? buffer : NULL;
 }
 
-static int insert(struct memory *memory, asock_buffer *buffer)
+static int insert(struct shm *memory, asock_buffer *buffer)
 {
     size_t place;
 
@@ -213,7 +213,7 @@ static int insert(struct memory *memory, asock_buffer *buffer)
     return 0;
 }
 
-static void take_out(struct memory *memory, const asock_buffer *buffer)
+static void take_out(struct shm *memory, const asock_buffer *buffer)
 {
     size_t place = place_of(memory, (uintptr_t)buffer->at);
 
@@ -248,7 +248,7 @@ void asock_buffer_unuse(asock_buffer *buffer)
 
 static void unuse(asock_op *op)
 {
-    const struct memory *memory = &op->context->memory;
+    const struct shm *memory = &op->context->memory;
 
     op->class = NULL;
     for (size_t i = 0; i < op->segment_count; i++) {
@@ -269,7 +269,7 @@ static const struct op_class in_buffers = {.told = unuse, .dropped = unuse};
 
 void asock_memory_use(asock_op *op)
 {
-    const struct memory *memory = &op->context->memory;
+    const struct shm *memory = &op->context->memory;
     /* Submitted again in its callback, with the same segments. */
     uint64_t used = op->class == &in_buffers ? op->memory.mapped : 0;
     size_t inside = 0, count = 0;
@@ -303,7 +303,7 @@ bool asock_buffer_is_lost(const asock_buffer *buffer)
 
 bool asock_memory_is_lost(const asock_op *op)
 {
-    const struct memory *memory = &op->context->memory;
+    const struct shm *memory = &op->context->memory;
 
     if (!memory->has_lost && !asock_status_is_marked(&memory->status))
         return false;
@@ -372,7 +372,7 @@ static void fill_register(asock_context *context, asock_op *op, struct request *
  */
 static asock_op *next_register(const asock_context *context)
 {
-    const struct memory *memory = &context->memory;
+    const struct shm *memory = &context->memory;
 
     if (memory->registering || !list_is_empty(&memory->leaving) || !list_is_empty(&memory->left))
         return NULL;
@@ -387,7 +387,7 @@ bool asock_memory_is_wanted(const asock_context *context)
 
 bool asock_memory_next(asock_context *context, struct request *ret, struct segment *room)
 {
-    struct memory *memory = &context->memory;
+    struct shm *memory = &context->memory;
     asock_op *op;
 
     *ret = (struct request){0};
@@ -422,7 +422,7 @@ bool asock_buffer_left(asock_context *context, uint64_t token)
 
 /* ---- the daemon's answer ---- */
 
-static bool is_known(const struct memory *memory, uint32_t id)
+static bool is_known(const struct shm *memory, uint32_t id)
 {
     for (size_t i = 0; i < memory->count; i++)
         if (memory->buffers[i]->id == id)
@@ -464,7 +464,7 @@ static int map(asock_context *context, asock_buffer *buffer, int fd)
     return r;
 }
 
-static bool is_answer(const struct memory *memory, const struct reply *reply, uint64_t least)
+static bool is_answer(const struct shm *memory, const struct reply *reply, uint64_t least)
 {
     uint64_t length = reply->segment.length;
 
@@ -478,7 +478,7 @@ static bool is_answer(const struct memory *memory, const struct reply *reply, ui
  */
 static int take_descriptors(asock_context *context, asock_buffer *buffer)
 {
-    struct memory *memory = &context->memory;
+    struct shm *memory = &context->memory;
     int r = 0;
 
     unsigned int count = 1u + memory->status.is_asked;
@@ -497,7 +497,7 @@ static int take_descriptors(asock_context *context, asock_buffer *buffer)
 
 static int accept_buffer(asock_op *op, const struct reply *reply)
 {
-    struct memory *memory = &op->context->memory;
+    struct shm *memory = &op->context->memory;
     asock_buffer *buffer = op->memory.made;
 
     if (!is_answer(memory, reply, buffer->size) ||
@@ -516,7 +516,7 @@ static int accept_buffer(asock_op *op, const struct reply *reply)
 
 int asock_buffer_answered(asock_op *op, const struct reply *reply)
 {
-    struct memory *memory = &op->context->memory;
+    struct shm *memory = &op->context->memory;
     int r = 0;
 
     memory->registering = NULL;

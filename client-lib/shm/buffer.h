@@ -20,8 +20,8 @@ struct asock_buffer {
     bool is_lost;     /* at the end of its session its contents were gone, or could not be copied */
 };
 
-void asock_memory_init(struct memory *memory);
-void asock_memory_deinit(struct memory *memory);
+void asock_memory_init(struct shm *memory);
+void asock_memory_deinit(struct shm *memory);
 /* The session has ended: makes the buffers ordinary memory. */
 void asock_memory_end(asock_context *context);
 /* Keeps the oldest descriptors that no reply has taken yet; closes the others. */
