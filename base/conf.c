@@ -65,9 +65,9 @@ static int refuse_file(struct conf_reader *reader, const char *why)
 int asock_conf_check_owner(const struct stat *st, const char **ret_why)
 {
     if (st->st_uid != 0 && st->st_uid != geteuid())
-        *ret_why = "belongs neither to root nor to the user who reads it";
+        *ret_why = "must belong to root or to the user that reads it";
     else if (st->st_mode & (S_IWGRP | S_IWOTH))
-        *ret_why = "can be written to by its group or by others";
+        *ret_why = "must not be writable by its group or by others";
     else
         return 0;
     return -EPERM;
@@ -185,7 +185,7 @@ static int take_line(struct conf_reader *reader)
 
     reader->line++;
     if (!end)
-        return asock_conf_refuse(reader, "no newline at the end of the file: is it cut short?");
+        return asock_conf_refuse(reader, "the file does not end with a newline: was it truncated?");
     len = (size_t)(end - start);
     reader->pos += len + 1;
     if (len > CONF_LINE_MAX)
@@ -214,10 +214,10 @@ static int parse_section(struct conf_reader *reader, struct conf_item *ret)
     size_t len = strlen(name);
 
     if (len == 0 || name[len - 1] != ']')
-        return asock_conf_refuse(reader, "section without its ']'");
+        return asock_conf_refuse(reader, "the ']' of the section is missing");
     name[len - 1] = '\0';
     if (!is_name(name))
-        return asock_conf_refuse(reader, "\"%s\" cannot be a section's name", name);
+        return asock_conf_refuse(reader, "\"%s\" is not a valid section name", name);
     strcpy(reader->section, name);
     *ret = (struct conf_item){.section = reader->section};
     return 1;
@@ -235,7 +235,7 @@ static int parse_pair(struct conf_reader *reader, struct conf_item *ret)
     *end = '\0';
     value += strspn(value, " ");
     if (!is_name(key))
-        return asock_conf_refuse(reader, "\"%s\" cannot be a key", key);
+        return asock_conf_refuse(reader, "\"%s\" is not a valid key", key);
     if (!reader->section[0])
         return asock_conf_refuse(reader, "%s= before the first [Section]", key);
     *ret = (struct conf_item){.section = reader->section, .key = key, .value = value};

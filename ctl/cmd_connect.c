@@ -62,9 +62,9 @@ static int check_target(const char *host, const char *service)
     size_t digits = strspn(service, "0123456789");
 
     if (!host[0] || strlen(host) > HOST_MAX)
-        return report_usage("the host has 1 to %u characters", HOST_MAX);
+        return report_usage("the host must have 1 to %u characters", HOST_MAX);
     if (!service[0] || strlen(service) > SERVICE_MAX)
-        return report_usage("the port has 1 to %u characters", SERVICE_MAX);
+        return report_usage("the port must have 1 to %u characters", SERVICE_MAX);
     if (!service[digits] && (strtoul(service, NULL, 10) < 1 || strtoul(service, NULL, 10) > 65535))
         return report_usage("port %s is not between 1 and 65535", service);
     return 0;

@@ -60,7 +60,7 @@ static int read_path(const struct settings *settings, struct sockaddr_un *ret)
     if (!is_name(name))
         return report_usage("listener: \"%s\" is not a name of letters, digits, - and _", name);
     if (settings->path && settings->path[0] != '/')
-        return report_usage("listener: --path has to begin with /");
+        return report_usage("listener: --path must begin with /");
     if (settings->path)
         n = snprintf(ret->sun_path, sizeof(ret->sun_path), "%s", settings->path);
     else
@@ -83,7 +83,7 @@ static int read_place(const struct settings *settings, struct place *ret)
     if (r)
         return r;
     if (settings->client.group_count > 1)
-        return report_usage("listener: more than one --group");
+        return report_usage("listener takes only one --group");
     ret->mode = (mode_t)strtoul(mode, &end, 8);
     if (strspn(mode, "01234567") != strlen(mode) || end == mode || ret->mode > 0777)
         return report_usage("listener: --mode is an octal number up to 0777");
@@ -195,8 +195,10 @@ static int command(struct session *session, const struct settings *settings, int
 static void complain_unknown(const struct settings *settings, const char *path)
 {
     fail(path, "the socket stays, because asockd may still accept it");
-    fprintf(stderr, "asockctl: to be sure, once it answers: asockctl listener remove %s%s",
-            settings->args[1], settings->path ? " --path " : "\n");
+    fprintf(
+        stderr,
+        "asockctl: to remove it, run this when asockd answers again: asockctl listener remove %s%s",
+        settings->args[1], settings->path ? " --path " : "\n");
     if (settings->path) {
         text_print_escaped(stderr, settings->path, 0);
         fputc('\n', stderr);

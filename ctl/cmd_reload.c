@@ -35,7 +35,7 @@ static void tell(const struct record *record)
     int64_t closed = number(record, "closed");
 
     if (cancelled)
-        printf("%" PRId64 " %s in progress lost a name or an address\n", cancelled,
+        printf("%" PRId64 " %s in progress may no longer use a name or an address\n", cancelled,
                cancelled == 1 ? "connect" : "connects");
     if (closed)
         printf("%" PRId64 " %s ended\n", closed, closed == 1 ? "connection" : "connections");

@@ -90,7 +90,7 @@ static int ask(asock_context *context, const struct settings *settings, const ch
     if (r >= 0)
         r = asock_resolve(context, op, host, AF_UNSPEC);
     if (r == -EINVAL) {
-        status = report_usage("the name has 1 to 253 characters, none of them a control character");
+        status = report_usage("the name must have 1 to 253 characters and no control characters");
     } else {
         if (r > 0)
             r = asock_op_wait(op, -1);

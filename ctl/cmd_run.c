@@ -60,11 +60,12 @@ static int run_run(const struct settings *settings)
     bool is_for_one = settings->fd || settings->confine;
 
     if (settings->confine && (settings->proxy || settings->transparent))
-        return report_usage("run takes --confine without --proxy and --transparent"), EXIT_OWN;
+        return report_usage("run: --confine cannot be combined with --proxy or --transparent"),
+               EXIT_OWN;
     if (settings->proxy + settings->transparent + settings->fd > 1)
-        return report_usage("run takes one of --proxy, --transparent and --fd"), EXIT_OWN;
+        return report_usage("run: --proxy, --transparent and --fd cannot be combined"), EXIT_OWN;
     if (settings->sandbox && !settings->transparent)
-        return report_usage("run takes --sandbox with --transparent only"), EXIT_OWN;
+        return report_usage("run: --sandbox needs --transparent"), EXIT_OWN;
     if (settings->publish_count > 0 && !settings->transparent)
         return report_usage(
                    "--publish needs --transparent: only there does COMMAND have a network of "

@@ -113,9 +113,9 @@ int question_add_client(struct question *q, const struct client *client)
     for (int i = 0; !status && i < client->group_count; i++)
         status = add_group(q, client->groups[i]);
     if (client->id && (!*client->id || client->id[strspn(client->id, "0123456789")]))
-        return report_usage("--id: not the id of a session");
+        return report_usage("--id: \"%s\" is not the id of a session", client->id);
     if (client->pid && (parse_number(client->pid, &pid) < 0 || pid == 0))
-        return report_usage("--pid: not the number of a process");
+        return report_usage("--pid: \"%s\" is not the number of a process", client->pid);
     add_text(q, "pid", client->pid);
     add_text(q, "unit", client->unit);
     add_text(q, "user_unit", client->user_unit);

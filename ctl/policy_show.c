@@ -22,7 +22,7 @@ static void print_head(const struct record *row)
                record_number(row, "rules"));
     }
     if (record_number(row, "invalid"))
-        printf("# it is invalid, so everything is denied\n");
+        printf("# the policy is invalid, so everything is denied\n");
     if (*record_text(row, "problem")) {
         fputs("# ", stdout);
         text_print_escaped(stdout, record_text(row, "problem"), 0);
@@ -94,7 +94,7 @@ static int read_rows(struct session *session, const struct settings *settings, s
     question_add(q, "row", "0");
     r = session_command(session, settings, "judge", (const char *const *)q->args, &after);
     if (r == 0 && !is_unchanged(ret, &after)) {
-        report_error("the policy was reloaded meanwhile: ask again");
+        report_error("the policy was reloaded meanwhile: run the command again");
         r = -1;
     }
     records_free(&after);

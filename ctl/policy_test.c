@@ -237,7 +237,7 @@ static int add_session(const struct settings *settings, struct question *q)
     question_add(&about, "id", "%s", settings->client.id);
     r = session_inspect(&session, settings, query, records_add, &rows) > 0 ? 0 : -1;
     if (r == 0 && !record_find(&rows.rows[0], "listener")) {
-        report_error("--id: not the id of a session");
+        report_error("--id: %s is not the id of a session", settings->client.id);
         r = -1;
     }
     if (r == 0)
@@ -268,8 +268,9 @@ static int check_sockets(const struct settings *settings, bool is_of_files)
     if (is_of_files && settings->socket)
         return report_usage("policy test takes no --socket with --policy or --config-dir");
     if (is_of_files && has_no_id && (settings->control || settings->timeout_ms >= 0))
-        return report_usage("policy test with --policy or --config-dir asks asockd nothing, "
-                            "except about --id: it takes no --control and no --timeout");
+        return report_usage(
+            "policy test with --policy or --config-dir asks asockd only about --id: "
+            "leave out --control and --timeout");
     return 0;
 }
 

@@ -89,7 +89,8 @@ int restrict_name_session(struct session *session, const struct settings *settin
     const char *slash = strrchr(fallback, '/');
 
     if (settings->name && asock_context_set_name(session->context, settings->name) < 0)
-        return report_usage("--name: at most 64 bytes of UTF-8 without control characters");
+        return report_usage(
+            "--name: the name must have at most 64 bytes of UTF-8 and no control characters");
     if (!settings->name)
         (void)asock_context_set_name(session->context, slash ? slash + 1 : fallback);
     return 0;

@@ -39,7 +39,7 @@ static void complain_about_group(const char *path)
             "then has to log in again",
             group->gr_name, group->gr_name);
     else
-        report_error("the user may not open that path");
+        report_error("your user may not open that path");
 }
 
 static void complain_unreachable(const struct session *session, int err)

@@ -88,7 +88,7 @@ static int add_policy_file(struct config *config, const char *path)
 static int set_base(struct config *config, enum policy_base base)
 {
     if (config->server.policy.base != POLICY_DENY && config->server.policy.base != base) {
-        fputs("asockd: --allow-any and --allow-public exclude each other\n", stderr);
+        fputs("asockd: --allow-any and --allow-public cannot be combined\n", stderr);
         return misused();
     }
     config->server.policy.base = base;
@@ -167,7 +167,7 @@ static int set_policy_dirs(struct config *config)
     n = snprintf(config->policy_dir, sizeof(config->policy_dir), "%s/" POLICY_NAME, config->dir);
     /* The configuration's name is longer. */
     if (n < 0 || (size_t)n + sizeof(CONFIG_NAME) > sizeof(config->policy_dir)) {
-        fputs("asockd: --config-dir: too long\n", stderr);
+        fputs("asockd: --config-dir: the path is too long\n", stderr);
         return misused();
     }
     policy->dirs[0] = config->policy_dir;
@@ -181,7 +181,7 @@ static int take_operands(struct config *config, char **operands)
 
     config->operands = operands;
     if (config->is_check && config->is_judge) {
-        fputs("asockd: --check and --judge exclude each other\n", stderr);
+        fputs("asockd: --check and --judge cannot be combined\n", stderr);
         return misused();
     }
     if (config->is_check && policy->base != POLICY_DENY) {

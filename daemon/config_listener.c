@@ -16,7 +16,7 @@ static int apply_name(const struct config *config, struct listener_spec *spec,
                       struct conf_reader *reader, const char *value)
 {
     if (!listener_name_is_valid(value))
-        return asock_conf_refuse(reader, "Name=%s cannot be a listener's name", value);
+        return asock_conf_refuse(reader, "Name=%s is not a valid listener name", value);
     for (unsigned int i = 0; i < config->server.listener_count; i++) {
         if (strcmp(config->listeners[i].name, value) == 0)
             return asock_conf_refuse(reader, "Name=%s is given twice", value);

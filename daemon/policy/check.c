@@ -146,15 +146,17 @@ static void check_denied_name(const struct checking *c, const struct policy_rule
         return;
     other = policy_port_tree_least(c->own, rule->first, rule->last);
     if (other != PORT_TREE_NONE) {
-        warn(c, rule->line, "denies a name only: line %u allows addresses, perhaps of that host",
+        warn(c, rule->line,
+             "denies only the name: line %u allows addresses, perhaps those of that host",
              c->file->rules[other].line);
         return;
     }
     other = policy_port_tree_least(c->everybody, rule->first, rule->last);
     if (other != PORT_TREE_NONE) {
         allow = find_rule(c->all, other, &file);
-        warn(c, rule->line, "denies a name only: %s:%u allows addresses, perhaps of that host",
-             file->path, allow->line);
+        warn(c, rule->line,
+             "denies only the name: %s:%u allows addresses, perhaps those of that host", file->path,
+             allow->line);
     }
 }
 
@@ -180,7 +182,7 @@ static void check_flags(const struct checking *c, const struct policy_rule *rule
 {
     for (uint8_t flag = 1; flag & POLICY_FLAGS_ALL; flag = (uint8_t)(flag << 1)) {
         if ((rule->flags & flag) && !is_useful(rule, flag))
-            warn(c, rule->line, "%s changes nothing for these addresses", policy_flag_name(flag));
+            warn(c, rule->line, "%s has no effect on these addresses", policy_flag_name(flag));
     }
     if (rule->is_allow && rule->implied == POLICY_NEVER &&
         !(rule->protocol == POLICY_UDP &&

@@ -181,7 +181,8 @@ static int parse_learn_until(struct parsing *p, const char *value)
     if (p->file->learn_line)
         return asock_conf_refuse(p->reader, "LearnUntil= is given twice");
     if (parse_date(value, &p->file->learn_until) < 0)
-        return asock_conf_refuse(p->reader, "LearnUntil=%s is not a day like 2030-12-31", value);
+        return asock_conf_refuse(p->reader, "LearnUntil=%s is not a date such as 2030-12-31",
+                                 value);
     p->file->learn_line = p->reader->line;
     return 0;
 }
@@ -221,7 +222,7 @@ static int begin_section(struct parsing *p, const char *name)
         if (strcmp(sections[i], name) != 0)
             continue;
         if (p->kind == POLICY_RESTRICTION && i != SECTION_RULES)
-            return asock_conf_refuse(p->reader, "[%s]: a restriction has [Rules] only", name);
+            return asock_conf_refuse(p->reader, "[%s]: a restriction can only have [Rules]", name);
         if (p->section_lines[i])
             return asock_conf_refuse(p->reader, "[%s] is given twice", name);
         p->section = i;
@@ -277,13 +278,12 @@ static int refuse_at(struct parsing *p, unsigned int line, const char *why)
 static int check_whole(struct parsing *p)
 {
     if (p->section_lines[SECTION_MATCH] && p->section_keys[SECTION_MATCH] == 0)
-        return refuse_at(
-            p, p->section_lines[SECTION_MATCH],
-            "[Match] has no keys: without the section the file applies to every client");
+        return refuse_at(p, p->section_lines[SECTION_MATCH],
+                         "[Match] has no keys: remove the section if the file is for every client");
     if (p->file->is_learning && !p->file->learn_line)
-        return refuse_at(p, p->mode_line, "Mode=learn without LearnUntil=");
+        return refuse_at(p, p->mode_line, "Mode=learn needs LearnUntil=");
     if (!p->file->is_learning && p->file->learn_line)
-        return refuse_at(p, p->file->learn_line, "LearnUntil= without Mode=learn");
+        return refuse_at(p, p->file->learn_line, "LearnUntil= needs Mode=learn");
     return policy_match_check(&p->file->match, p->reader);
 }
 

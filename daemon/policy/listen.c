@@ -88,7 +88,7 @@ static int parse_tokens(struct conf_reader *reader, char *text, struct services 
     int r;
 
     if (!*ports)
-        return asock_conf_refuse(reader, "a rule is: protocol address port%s",
+        return asock_conf_refuse(reader, "a rule has the form: protocol address port%s",
                                  listen->is_reserve ? "" : " [from network,...]");
     r = policy_rule_parse_protocol(reader, protocol, &listen->rule);
     if (r == 0)
@@ -224,7 +224,8 @@ int policy_listen_add(struct policy_file *file, struct policy_listen_set *set,
     int r;
 
     if (file->listen_count == POLICY_LISTENS_MAX)
-        return asock_conf_refuse(reader, "more than %u Listen= and Reserve=", POLICY_LISTENS_MAX);
+        return asock_conf_refuse(reader, "more than %u Listen= and Reserve= lines",
+                                 POLICY_LISTENS_MAX);
     r = grow(file, set);
     if (r < 0)
         return r;
@@ -395,7 +396,7 @@ static struct policy_answer judge_one(const struct listening *l)
             if (!narrower.is_allowed)
                 answer = narrower.file
                              ? narrower
-                             : deny("no rule of this session's restriction lets it listen "
+                             : deny("no rule of this session's restriction lets this client listen "
                                     "there");
         }
     }

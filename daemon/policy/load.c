@@ -112,7 +112,7 @@ static int add_file(struct policy *policy, struct conf_reader *reader)
     if (policy->listen_count <= POLICY_LISTENS_MAX)
         return 0;
     snprintf(reader->error, sizeof(reader->error),
-             "%s: more than %u Listen= and Reserve= in all files", reader->path,
+             "%s: more than %u Listen= and Reserve= lines in all files", reader->path,
              POLICY_LISTENS_MAX);
     return -E2BIG;
 }

@@ -77,9 +77,10 @@ static int check_unit(struct conf_reader *reader, const char *text)
     if (strchr(text, '*'))
         return asock_conf_refuse(
             reader,
-            "\"%s\": a pattern begins with a part of the name and ends with its type, such as foo@*.service",
+            "\"%s\": a pattern must begin with a part of the name and end with the type, as in foo@*.service",
             text);
-    return asock_conf_refuse(reader, "\"%s\" is not a unit with processes, like foo.service", text);
+    return asock_conf_refuse(reader, "\"%s\" is not a unit with processes, such as foo.service",
+                             text);
 }
 
 /* A wildcard below anything but slices would never match. */
@@ -87,7 +88,7 @@ static int check_component(struct conf_reader *reader, const char *text, size_t 
                            bool *below_unit)
 {
     if (len == 0 || (len == 1 && text[0] == '.') || (len == 2 && strncmp(text, "..", 2) == 0))
-        return asock_conf_refuse(reader, "a cgroup's path has no empty, . or .. components");
+        return asock_conf_refuse(reader, "a cgroup path must not have empty, . or .. components");
     if (memchr(text, '*', len)) {
         if (*below_unit)
             return asock_conf_refuse(
@@ -107,11 +108,11 @@ static int check_cgroup(struct conf_reader *reader, const char *text)
     int r = 0;
 
     if (*p != '/')
-        return asock_conf_refuse(reader, "\"%s\": a cgroup's path begins with /", text);
+        return asock_conf_refuse(reader, "\"%s\": a cgroup path must begin with /", text);
     if (strpbrk(text, "?[]"))
         return asock_conf_refuse(reader, "\"%s\": the only wildcard is *", text);
     if (strlen(text) >= IDENTITY_CGROUP_MAX)
-        return asock_conf_refuse(reader, "the cgroup's path is longer than %d bytes",
+        return asock_conf_refuse(reader, "the cgroup path is longer than %d bytes",
                                  IDENTITY_CGROUP_MAX - 1);
     while (r == 0 && *p) {
         size_t len = strcspn(++p, "/");
@@ -126,7 +127,7 @@ static int check_listener(struct conf_reader *reader, const char *text)
 {
     if (strlen(text) < 32 && consists_of(text, LETTERS DIGITS "-_.@"))
         return 0;
-    return asock_conf_refuse(reader, "\"%s\" cannot be a listener's name", text);
+    return asock_conf_refuse(reader, "\"%s\" is not a valid listener name", text);
 }
 
 /* An account that was deleted, or is not there yet, must not take all other files with it. */
@@ -252,7 +253,7 @@ int policy_match_check(const struct policy_match *match, struct conf_reader *rea
     if (user_units->count == 0 || match->keys[MATCH_USER].count > match->keys[MATCH_USER].nots)
         return 0;
     reader->line = user_units->line;
-    return asock_conf_refuse(reader, "UserUnit= without User=: users name their units themselves");
+    return asock_conf_refuse(reader, "UserUnit= needs User=: users name their units themselves");
 }
 
 void policy_match_deinit(struct policy_match *match)
@@ -516,8 +517,8 @@ static enum match_result match_values(const struct policy_match *match, enum mat
         return result;
     *ret_why =
         key == MATCH_USER
-            ? "the policy names a user that does not exist: it may be meant for this client"
-            : "the policy names a group that does not exist: it may be meant for this client";
+            ? "the policy names a user that does not exist, and may be meant for this client"
+            : "the policy names a group that does not exist, and may be meant for this client";
     return MATCH_UNKNOWN;
 }
 

@@ -121,18 +121,18 @@ static int check_name(struct conf_reader *reader, const char *name)
     for (const char *p = name; *p; p++) {
         if (*p & 0x80)
             return asock_conf_refuse(reader,
-                                     "\"%s\": names are written in ASCII, as idn2(1) prints them "
+                                     "\"%s\": write names in ASCII, as idn2(1) prints them "
                                      "(xn--...)",
                                      name);
     }
     if (host_parse(name, &host) < 0 || host.kind == HOST_ADDRESS || strcmp(host.name, name) != 0)
         return asock_conf_refuse(
             reader,
-            "\"%s\" is not a name, *.suffix, address, network or * (a name has no dot at its end)",
+            "\"%s\" is not a name, *.suffix, address, network or * (a name does not end with a dot)",
             name);
     for (const char *p = name; *p; p++) {
         if (*p >= 'A' && *p <= 'Z')
-            return asock_conf_refuse(reader, "\"%s\": names are written in lower case", name);
+            return asock_conf_refuse(reader, "\"%s\": write names in lower case", name);
     }
     return 0;
 }
@@ -249,8 +249,8 @@ static int take_reason(struct conf_reader *reader, char *text, struct policy_rul
         return 0;
     end = strchr(begin + 1, '"');
     if (!end || end[1] || begin == text || begin[-1] != ' ')
-        return asock_conf_refuse(reader,
-                                 "the reason must be one text in \"\" at the end of the line");
+        return asock_conf_refuse(
+            reader, "the reason must be a single text in double quotes at the end of the line");
     if (rule->is_allow)
         return asock_conf_refuse(reader, "only Deny= takes a reason");
     *begin = *end = '\0';
@@ -324,7 +324,8 @@ static int parse_tokens(struct conf_reader *reader, char *text, struct services 
     int r;
 
     if (!*ports)
-        return asock_conf_refuse(reader, "a rule is: protocol host port [flags] [\"reason\"]");
+        return asock_conf_refuse(reader,
+                                 "a rule has the form: protocol host port [flags] [\"reason\"]");
     r = policy_rule_parse_protocol(reader, protocol, rule);
     if (r == 0)
         r = parse_host(reader, host, rule);

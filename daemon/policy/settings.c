@@ -153,7 +153,7 @@ static int parse_device(struct policy_egress *egress, struct conf_reader *reader
         return asock_conf_refuse(reader, "Device= is given twice");
     if (strlen(value) >= sizeof(egress->device) || strpbrk(value, " /:") ||
         strcmp(value, ".") == 0 || strcmp(value, "..") == 0)
-        return asock_conf_refuse(reader, "\"%s\" cannot be a device's name", value);
+        return asock_conf_refuse(reader, "\"%s\" is not a valid device name", value);
     strcpy(egress->device, value);
     return 0;
 }

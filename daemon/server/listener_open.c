@@ -300,7 +300,7 @@ static int take_one(struct listeners *ls, int fd, const char *name)
 
     if (kind == LISTENER_CLIENT && !listener_name_is_valid(name)) {
         log_error(
-            "asockd: descriptor %d of the service manager: \"%s\" cannot be a listener's name; "
+            "asockd: descriptor %d of the service manager: \"%s\" is not a valid listener name; "
             "give it one by FileDescriptorName= of its socket unit",
             fd, name);
         return -EINVAL;

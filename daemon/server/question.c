@@ -177,7 +177,7 @@ bool question_take(struct question *q, const struct field *field)
 static bool check_unit(struct question *q, const char *unit)
 {
     return !*unit || policy_match_is_unit(unit) ||
-           question_refuse(q, "\"%s\" is not a unit with processes, like foo.service", unit);
+           question_refuse(q, "\"%s\" is not a unit with processes, such as foo.service", unit);
 }
 
 static bool look_at_process(struct question *q)
@@ -209,7 +209,7 @@ bool question_settle_client(struct question *q)
     if (!check_unit(q, q->identity.unit) || !check_unit(q, q->identity.user_unit))
         return false;
     if (*cgroup && *cgroup != '/' && strcmp(cgroup, NO_CGROUP) != 0)
-        return question_refuse(q, "\"%.200s\": a cgroup's path begins with /", cgroup);
+        return question_refuse(q, "\"%.200s\": a cgroup path must begin with /", cgroup);
     /* Where a unit of a user is, the kernel says the manager that it belongs to as well. */
     if (q->identity.user_unit[0] && !q->identity.unit[0])
         snprintf(q->identity.unit, sizeof(q->identity.unit), "user@%u.service",

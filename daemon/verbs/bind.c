@@ -49,7 +49,7 @@ static const struct op_class bind_class = {
 static int check_state(struct op *op)
 {
     if (op->sock->dgram && op->sock->ns.fd >= 0 && !op->sock->bound) {
-        op->text = "the socket has a port already, since it has sent";
+        op->text = "the socket already has a port, because it has sent";
         return ERR_INVALID_ARGUMENT;
     }
     switch (op->sock->state) {

@@ -310,7 +310,7 @@ class Policy(PolicyTest):
 
     def test_s24_without_a_policy_everything_is_denied(self):
         for text, said in (("[Rules]\nAllow=tcp * *\nAlow=tcp * *\n", ":3: unknown key Alow= in [Rules]"),
-                           ("[Rules]\nAllow=tcp * *", ":2: no newline at the end of the file: is it cut short?")):
+                           ("[Rules]\nAllow=tcp * *", ":2: the file does not end with a newline: was it truncated?")):
             self.start("[Rules]\nAllow=tcp 127.0.0.1 *\n", text)
             self.denied("127.0.0.1")
             self.assertIn(said, self.daemon.output())
@@ -373,7 +373,7 @@ class Policy(PolicyTest):
                                   timeout=DEADLINE, check=False)
         self.assertEqual((done.returncode, done.stderr), (1, b"asockd: standard output: No space left on device\n"))
         self.assertEqual(self.check(names, good), (
-            0, f"{names}:2: denies a name only: {good}:2 allows addresses, perhaps of that host\n"
+            0, f"{names}:2: denies only the name: {good}:2 allows addresses, perhaps those of that host\n"
             "2 files, 2 rules, 1 warning\n", ""))
         self.assertEqual(self.check("--allow-any", good)[0], 2)
         self.assertEqual(self.check("--policy", good, good)[0], 2)
@@ -464,14 +464,14 @@ class Policy(PolicyTest):
                            ("policy.d/2.policy", "[Rules]\nAllow=tcp * *\n"), ("asockd.conf", "[Limits]\nSockets=16\n")):
             with open(os.path.join(folder, name), "w", encoding="ascii") as file:
                 file.write(text)
-        warning = f"{policies}/1.policy:2: denies a name only: {policies}/2.policy:2 allows addresses, perhaps of that host\n"
+        warning = f"{policies}/1.policy:2: denies only the name: {policies}/2.policy:2 allows addresses, perhaps those of that host\n"
         self.assertEqual(self.check(*arguments), (0, warning + "2 files, 2 rules, 1 warning\n", ""))
         with open(os.path.join(folder, "asockd.conf"), "a", encoding="ascii") as file:
             file.write("Sockets=17\n")
         self.assertEqual(self.check(*arguments), (1, warning, f"{folder}/asockd.conf:3: Sockets= is given twice\n"))
         os.chmod(policies + "/2.policy", 0o666)
         self.assertEqual(self.check(*arguments)[2].splitlines()[1],
-                         f"{policies}/2.policy: can be written to by its group or by others")
+                         f"{policies}/2.policy: must not be writable by its group or by others")
 
 
 if __name__ == "__main__":

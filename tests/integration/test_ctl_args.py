@@ -66,7 +66,7 @@ class Arguments(unittest.TestCase):
         self.check_wrong("policy", "learned", "--socket", "/a", message="policy learned uses the control socket")
         self.check_wrong("policy", "learned", "--user", "0", message="policy learned takes no --user")
         for option in ("--socket", "--control"):
-            self.check_wrong("policy", "test", "--policy", "a", option, "/a", "tcp", "h", "1", message="no " + option)
+            self.check_wrong("policy", "test", "--policy", "a", option, "/a", "tcp", "h", "1", message=option)
         self.check_wrong("policy", "frobnicate", message="usage: asockctl policy [OPTION]... test|show|check|learned")
         self.check_wrong("listener", "remove", "web", "--mode", "600", message="listener remove takes no --mode")
         self.check_wrong("listener", "remove", "web", "--group", "0", message="listener remove takes no --group")

@@ -278,7 +278,7 @@ class Invalid(unittest.TestCase):
             daemon = asockd.Daemon("--config", "/dev/null", "--policy", file.name)
             self.addCleanup(daemon.stop)
             where = ("--control", daemon.control_path)
-            problem = f"{file.name}:2: a rule is: protocol host port [flags] [\"reason\"]"
+            problem = f"{file.name}:2: a rule has the form: protocol host port [flags] [\"reason\"]"
             done = asockctl.run("policy", "test", *where, "tcp", "a.test", "1")
             self.assertEqual((done.returncode, done.stdout.decode().splitlines()),
                              (1, ["deny: the daemon's policy files are invalid: everything is denied", problem]))
@@ -308,7 +308,7 @@ class AtWork(asockd.DaemonTest):
                               (("tcp", "h.test", "1", "--unit", "foo"), "\"foo\" is not a unit with processes"),
                               (("tcp", "h.test", "1", "--unit", "*.service"), "is not a unit with processes"),
                               (("tcp", "h.test", "1", "--user-unit", "foo"), "\"foo\" is not a unit with processes"),
-                              (("tcp", "h.test", "1", "--cgroup", "a/b"), "\"a/b\": a cgroup's path begins with /"),
+                              (("tcp", "h.test", "1", "--cgroup", "a/b"), "\"a/b\": a cgroup path must begin with /"),
                               (("tcp", "h.test", "1", "--listener", "l" * 40), "listener is too long"),
                               (("tcp", "h.test"), "usage: asockctl policy test"),
                               (("tcp", "h.test", "1", "--user", "no such"), "there is no user \"no such\""),

@@ -279,7 +279,7 @@ class Run(DaemonTest):
         self.check_own_failure("--", message="usage: asockctl run")
         self.check_own_failure("--frobnicate", "--", "true", message="unrecognized option")
         self.check_own_failure("--json", "--", "true", message="run takes no --json")
-        self.check_own_failure("--proxy", "--", "true", message="one of --proxy, --transparent and --fd")
+        self.check_own_failure("--proxy", "--", "true", message="--proxy, --transparent and --fd cannot be combined")
         self.check_own_failure("--human", "--", "true", message="run takes no --human")
         self.check_own_failure("--control", "/x", "--", "true", message="--socket, not --control")
         self.check_own_failure("--timeout", "x", "--", "true", message="--timeout")

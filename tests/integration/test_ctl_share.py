@@ -190,7 +190,7 @@ class Shared(DaemonTest):
     def test_documented_sandbox_hides_the_daemon(self):
         """Otherwise its program opens a session without restrictions."""
         lines = asockctl.run("run", "--help").stdout.decode().split("sh -c ")[1].split("PROGRAM'")[0]
-        script = " ".join(lines.strip("'").split())
+        script = " ".join(lines.strip("'").replace("\\\n", "").split())
         with open(os.path.join(os.environ["ASOCK_TEST_SRCDIR"], "man/asockctl.1"), encoding="utf-8") as page:
             self.assertIn(script, " ".join(page.read().replace("\\-", "-").replace("\\(aq", "'").replace("\\(dq", '"').split()))
         if not shutil.which("bwrap") or self.shell(script + " true").returncode != 0:

@@ -54,7 +54,7 @@ class Program(ServerTest):
         status, _, err = self.run_to_end(command=command)
         self.assertEqual((status, err), (1, f"asockd: {path}:2: Sockets=many is not a number\n"))
         long = self.run_to_end("--config-dir", "x" * 4096)
-        self.assertEqual(long[::2], (2, "asockd: --config-dir: too long\nTry 'asockd --help'.\n"))
+        self.assertEqual(long[::2], (2, "asockd: --config-dir: the path is too long\nTry 'asockd --help'.\n"))
         self.end(self.start("--config", "/dev/null", command=command))
         os.unlink(path)
         self.start(command=command)

@@ -265,7 +265,7 @@ class Listeners(boxed.UnitsTest):
             failed = run("systemctl", "start", "asockd.service")
             self.assertNotEqual(failed.returncode, 0)
             must("journalctl", "--sync")
-            self.assertIn('"a.b" cannot be a listener\'s name', run("journalctl", "--no-pager").stdout)
+            self.assertIn('"a.b" is not a valid listener name', run("journalctl", "--no-pager").stdout)
         finally:
             run("systemctl", "stop", "asockd@a.b.socket", "asockd.service")
 

@@ -87,7 +87,7 @@ static const struct {
     {TEXT("[" N64 "]\n" N64 "=1\n"), N64 "\n" N64 "/" N64 "=1\n", NULL},
 
     {TEXT("K=1\n"), "", ":1: K= before the first [Section]"},
-    {TEXT("[A]\nK=1"), "A\n", ":2: no newline at the end of the file: is it cut short?"},
+    {TEXT("[A]\nK=1"), "A\n", ":2: the file does not end with a newline: was it truncated?"},
     {TEXT("[A]\n K=1\n"), "A\n", ":2: indented line"},
     {TEXT("[A]\n\tK=1\n"), "A\n", ":2: indented line"},
     {TEXT("[A]\n  \n"), "A\n", ":2: indented line"},
@@ -98,16 +98,16 @@ static const struct {
     {TEXT("[A]\nKK=" A1022 "\n"), "A\n", ":2: line longer than 1024 bytes"},
     {TEXT("#" A1022 "aa\n"), "", ":1: line longer than 1024 bytes"},
     {TEXT("[A]\nword\n"), "A\n", ":2: neither [Section] nor Key=value"},
-    {TEXT("[A]\n=1\n"), "A\n", ":2: \"\" cannot be a key"},
-    {TEXT("[A]\nK k=1\n"), "A\n", ":2: \"K k\" cannot be a key"},
-    {TEXT("[A]\nK.k=1\n"), "A\n", ":2: \"K.k\" cannot be a key"},
-    {TEXT("[A]\n" N64 "n=1\n"), "A\n", ":2: \"" N64 "n\" cannot be a key"},
-    {TEXT("[A\n"), "", ":1: section without its ']'"},
-    {TEXT("[\n"), "", ":1: section without its ']'"},
-    {TEXT("[]\n"), "", ":1: \"\" cannot be a section's name"},
-    {TEXT("[A B]\n"), "", ":1: \"A B\" cannot be a section's name"},
-    {TEXT("[A] # c\n"), "", ":1: section without its ']'"},
-    {TEXT("[" N64 "n]\n"), "", ":1: \"" N64 "n\" cannot be a section's name"},
+    {TEXT("[A]\n=1\n"), "A\n", ":2: \"\" is not a valid key"},
+    {TEXT("[A]\nK k=1\n"), "A\n", ":2: \"K k\" is not a valid key"},
+    {TEXT("[A]\nK.k=1\n"), "A\n", ":2: \"K.k\" is not a valid key"},
+    {TEXT("[A]\n" N64 "n=1\n"), "A\n", ":2: \"" N64 "n\" is not a valid key"},
+    {TEXT("[A\n"), "", ":1: the ']' of the section is missing"},
+    {TEXT("[\n"), "", ":1: the ']' of the section is missing"},
+    {TEXT("[]\n"), "", ":1: \"\" is not a valid section name"},
+    {TEXT("[A B]\n"), "", ":1: \"A B\" is not a valid section name"},
+    {TEXT("[A] # c\n"), "", ":1: the ']' of the section is missing"},
+    {TEXT("[" N64 "n]\n"), "", ":1: \"" N64 "n\" is not a valid section name"},
     {TEXT("\xef\xbb\xbf[A]\n"), "", ":1: neither [Section] nor Key=value"},
 };
 
@@ -179,7 +179,7 @@ START_TEST(test_conf_writable_by_others)
         ck_assert_int_eq(chmod(path, modes[i]), 0);
         ck_assert_int_eq(asock_conf_open(&reader, path), -EPERM);
         ck_assert_str_eq(reader.error + strlen(path),
-                         ": can be written to by its group or by others");
+                         ": must not be writable by its group or by others");
     }
     ck_assert_int_eq(chmod(path, 0644), 0);
     ck_assert_int_eq(asock_conf_open(&reader, path), 0);
@@ -196,7 +196,7 @@ START_TEST(test_conf_foreign_owner)
     ck_assert_int_eq(chown(path, 65534, 65534), 0);
     ck_assert_int_eq(asock_conf_open(&reader, path), -EPERM);
     ck_assert_str_eq(reader.error + strlen(path),
-                     ": belongs neither to root nor to the user who reads it");
+                     ": must belong to root or to the user that reads it");
 }
 END_TEST
 
@@ -235,7 +235,8 @@ START_TEST(test_conf_text)
     ck_assert_int_eq(asock_conf_next(&reader, &item), 1);
     ck_assert_str_eq(item.value, "1");
     ck_assert_int_eq(asock_conf_next(&reader, &item), -EBADMSG);
-    ck_assert_str_eq(reader.error, "shown:3: no newline at the end of the file: is it cut short?");
+    ck_assert_str_eq(reader.error,
+                     "shown:3: the file does not end with a newline: was it truncated?");
     asock_conf_close(&reader);
     ck_assert_int_eq(asock_conf_open_text(&reader, "shown", NULL, 0), 0);
     ck_assert_int_eq(asock_conf_next(&reader, &item), 0);

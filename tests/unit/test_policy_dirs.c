@@ -108,7 +108,7 @@ START_TEST(test_policy_in_a_directory_of_others)
     snprintf(expected, sizeof(expected), "%s/run", dir);
     ck_assert_int_eq(chmod(expected, 0775), 0);
     ck_assert_int_eq(load_places(&policy), -EPERM);
-    strcat(expected, ": can be written to by its group or by others");
+    strcat(expected, ": must not be writable by its group or by others");
     ck_assert_str_eq(load_error, expected);
 }
 END_TEST

@@ -87,7 +87,7 @@ static const struct {
     {"[Limits]\nNothing=1\n", "2: unknown key Nothing= in [Limits]"},
     {"[Audit]\nFile=/x\n", "2: unknown key File= in [Audit]"},
     {"[Egress]\nPort=1\n", "2: unknown key Port= in [Egress]"},
-    {R("Allow=tcp * *"), "2: no newline at the end of the file: is it cut short?"},
+    {R("Allow=tcp * *"), "2: the file does not end with a newline: was it truncated?"},
     {R(" Allow=tcp * *\n"), "2: indented line"},
     {R("Allow=tcp\t* *\n"), "2: control character"},
     {R("Allow=tcp * *\r\n"), "2: control character"},
@@ -95,11 +95,11 @@ static const struct {
     {R("Allow=\n"), "2: Allow= is empty"},
     {M("User=\n"), "2: User= is empty"},
     {"[Limits]\nSockets=\n", "2: Sockets= is empty"},
-    {M(""), "1: [Match] has no keys: without the section the file applies to every client"},
+    {M(""), "1: [Match] has no keys: remove the section if the file is for every client"},
     {M("") R("Allow=tcp * *\n"),
-     "1: [Match] has no keys: without the section the file applies to every client"},
+     "1: [Match] has no keys: remove the section if the file is for every client"},
     /* The shape of a rule. */
-    {R("Allow=tcp *\n"), "2: a rule is: protocol host port [flags] [\"reason\"]"},
+    {R("Allow=tcp *\n"), "2: a rule has the form: protocol host port [flags] [\"reason\"]"},
     {R("Allow=TCP * *\n"), "2: unknown protocol \"TCP\": use tcp or udp"},
     {R("Allow=udp * domain\n"), "2: \"domain\" is not a port: a number, a range or *"},
     {R("Allow=udp * 53\nAllow=tcp * 53\nDeny=udp * 53\n"),
@@ -113,13 +113,15 @@ static const struct {
     {R("Allow=tcp * * \"why\"\n"), "2: only Deny= takes a reason"},
     {R("Deny=tcp * * \"\"\n"), "2: the reason must have 1 to 200 bytes"},
     {R("Deny=tcp * * \"" A200 "a\"\n"), "2: the reason must have 1 to 200 bytes"},
-    {R("Deny=tcp * * \"why\n"), "2: the reason must be one text in \"\" at the end of the line"},
+    {R("Deny=tcp * * \"why\n"),
+     "2: the reason must be a single text in double quotes at the end of the line"},
     {R("Deny=tcp * * \"why\" not\n"),
-     "2: the reason must be one text in \"\" at the end of the line"},
+     "2: the reason must be a single text in double quotes at the end of the line"},
     {R("Deny=tcp * * \"a\" \"b\"\n"),
-     "2: the reason must be one text in \"\" at the end of the line"},
-    {R("Deny=tcp * *\"why\"\n"), "2: the reason must be one text in \"\" at the end of the line"},
-    {R("Deny=tcp * \"why\"\n"), "2: a rule is: protocol host port [flags] [\"reason\"]"},
+     "2: the reason must be a single text in double quotes at the end of the line"},
+    {R("Deny=tcp * *\"why\"\n"),
+     "2: the reason must be a single text in double quotes at the end of the line"},
+    {R("Deny=tcp * \"why\"\n"), "2: a rule has the form: protocol host port [flags] [\"reason\"]"},
     {R("Deny=tcp * * \"\xff\"\n"), "2: the reason is not UTF-8 text"},
     {R("Deny=tcp * * \"\xc3\"\n"), "2: the reason is not UTF-8 text"},
     {R("Deny=tcp * * \"\xc0\xaf\"\n"), "2: the reason is not UTF-8 text"},
@@ -127,26 +129,26 @@ static const struct {
     {R("Deny=tcp * * \"\xf4\x90\x80\x80\"\n"), "2: the reason is not UTF-8 text"},
     {R("Deny=tcp * * \"\xc2\x9b\"\n"), "2: the reason is not UTF-8 text"},
     /* Hosts. */
-    {R("Allow=tcp Example.com 80\n"), "2: \"Example.com\": names are written in lower case"},
+    {R("Allow=tcp Example.com 80\n"), "2: \"Example.com\": write names in lower case"},
     {R("Allow=tcp example.com. 80\n"),
      "2: \"example.com.\" is not a name, *.suffix, address, network or"
-     " * (a name has no dot at its end)"},
+     " * (a name does not end with a dot)"},
     {R("Allow=tcp *.com. 80\n"),
-     "2: \"com.\" is not a name, *.suffix, address, network or * (a name has no dot at its end)"},
+     "2: \"com.\" is not a name, *.suffix, address, network or * (a name does not end with a dot)"},
     {R("Allow=tcp a..com 80\n"),
-     "2: \"a..com\" is not a name, *.suffix, address, network or * (a name has no dot at its end)"},
+     "2: \"a..com\" is not a name, *.suffix, address, network or * (a name does not end with a dot)"},
     {R("Allow=tcp *com 80\n"),
-     "2: \"*com\" is not a name, *.suffix, address, network or * (a name has no dot at its end)"},
+     "2: \"*com\" is not a name, *.suffix, address, network or * (a name does not end with a dot)"},
     {R("Allow=tcp a.*.com 80\n"), "2: \"a.*.com\" is not a name, *.suffix, address, network or *"
-                                  " (a name has no dot at its end)"},
+                                  " (a name does not end with a dot)"},
     {R("Allow=tcp *. 80\n"),
-     "2: \"\" is not a name, *.suffix, address, network or * (a name has no dot at its end)"},
+     "2: \"\" is not a name, *.suffix, address, network or * (a name does not end with a dot)"},
     {R("Allow=tcp *.1 80\n"),
-     "2: \"1\" is not a name, *.suffix, address, network or * (a name has no dot at its end)"},
+     "2: \"1\" is not a name, *.suffix, address, network or * (a name does not end with a dot)"},
     {R("Allow=tcp a.0x7f 80\n"),
-     "2: \"a.0x7f\" is not a name, *.suffix, address, network or * (a name has no dot at its end)"},
+     "2: \"a.0x7f\" is not a name, *.suffix, address, network or * (a name does not end with a dot)"},
     {R("Allow=tcp a/8 80\n"),
-     "2: \"a/8\" is not a name, *.suffix, address, network or * (a name has no dot at its end)"},
+     "2: \"a/8\" is not a name, *.suffix, address, network or * (a name does not end with a dot)"},
     {R("Allow=tcp 127.1 80\n"), "2: \"127.1\" is not an address"},
     {R("Allow=tcp 1 80\n"), "2: \"1\" is not an address"},
     {R("Allow=tcp 10.0.0.010 80\n"), "2: \"10.0.0.010\" is not an address"},
@@ -180,14 +182,13 @@ static const struct {
     {R("Allow=tcp * 80-80\n"), "2: 80-80 is not a range: the lower port comes first"},
     {R("Allow=tcp * 80-\n"), "2: \"\" is not a port, 1 to 65535"},
     {R("Allow=tcp * -80\n"), "2: \"\" is not a port, 1 to 65535"},
-    {R("Allow=tcp * 80,\n"), "2: a rule is: protocol host port [flags] [\"reason\"]"},
+    {R("Allow=tcp * 80,\n"), "2: a rule has the form: protocol host port [flags] [\"reason\"]"},
     {R("Allow=tcp * 80,443,80\n"), "2: line 2 already has the same host and port"},
     {R("Allow=tcp * 80,443\nDeny=tcp * 443\n"), "3: line 2 already has the same host and port"},
-    {R("Allow=tcp * # 80\n"), "2: a rule is: protocol host port [flags] [\"reason\"]"},
+    {R("Allow=tcp * # 80\n"), "2: a rule has the form: protocol host port [flags] [\"reason\"]"},
     {R("Allow=tcp * 80#x\n"), "2: \"80#x\" is neither a port nor a TCP service"},
-    {R("Allow=tcp b\xc3\xbc.example 80\n"),
-     "2: \"b\xc3\xbc.example\": names are written in ASCII, as "
-     "idn2(1) prints them (xn--...)"},
+    {R("Allow=tcp b\xc3\xbc.example 80\n"), "2: \"b\xc3\xbc.example\": write names in ASCII, as "
+                                            "idn2(1) prints them (xn--...)"},
     {R("Allow=tcp * no-such-service\n"),
      "2: \"no-such-service\" is neither a port nor a TCP service"},
     {R("Allow=tcp * HTTP\n"), "2: \"HTTP\" is neither a port nor a TCP service"},
@@ -207,19 +208,19 @@ static const struct {
     {"[Egress]\nSource=192.0.2.1\nSource=2001:db8::1\n", "3: Source= is given twice"},
 
     /* Learning. */
-    {R("Mode=learn\n"), "2: Mode=learn without LearnUntil="},
-    {R("LearnUntil=2999-12-31\n"), "2: LearnUntil= without Mode=learn"},
-    {R("Mode=enforce\nLearnUntil=2999-12-31\n"), "3: LearnUntil= without Mode=learn"},
+    {R("Mode=learn\n"), "2: Mode=learn needs LearnUntil="},
+    {R("LearnUntil=2999-12-31\n"), "2: LearnUntil= needs Mode=learn"},
+    {R("Mode=enforce\nLearnUntil=2999-12-31\n"), "3: LearnUntil= needs Mode=learn"},
     {R("Mode=Learn\n"), "2: Mode=Learn is neither learn nor enforce"},
     {R("Mode=learn\nMode=learn\n"), "3: Mode= is given twice"},
     {R("LearnUntil=2999-12-31\nLearnUntil=2999-12-31\n"), "3: LearnUntil= is given twice"},
-    {R("LearnUntil=tomorrow\n"), "2: LearnUntil=tomorrow is not a day like 2030-12-31"},
-    {R("LearnUntil=2030-02-30\n"), "2: LearnUntil=2030-02-30 is not a day like 2030-12-31"},
-    {R("LearnUntil=2030-13-01\n"), "2: LearnUntil=2030-13-01 is not a day like 2030-12-31"},
-    {R("LearnUntil=2030-1-1\n"), "2: LearnUntil=2030-1-1 is not a day like 2030-12-31"},
-    {R("LearnUntil=30-12-2030\n"), "2: LearnUntil=30-12-2030 is not a day like 2030-12-31"},
+    {R("LearnUntil=tomorrow\n"), "2: LearnUntil=tomorrow is not a date such as 2030-12-31"},
+    {R("LearnUntil=2030-02-30\n"), "2: LearnUntil=2030-02-30 is not a date such as 2030-12-31"},
+    {R("LearnUntil=2030-13-01\n"), "2: LearnUntil=2030-13-01 is not a date such as 2030-12-31"},
+    {R("LearnUntil=2030-1-1\n"), "2: LearnUntil=2030-1-1 is not a date such as 2030-12-31"},
+    {R("LearnUntil=30-12-2030\n"), "2: LearnUntil=30-12-2030 is not a date such as 2030-12-31"},
     {R("LearnUntil=2030-12-31T00:00\n"),
-     "2: LearnUntil=2030-12-31T00:00 is not a day like 2030-12-31"},
+     "2: LearnUntil=2030-12-31T00:00 is not a date such as 2030-12-31"},
 
     /* Clients. */
     {M("User=01\n"), "2: User=01: not a number from 0 to 4294967294"},
@@ -227,28 +228,28 @@ static const struct {
     {M("User=-1\n"), "2: User=-1: neither a name nor a number"},
     {M("User=root,daemon\n"), "2: User=root,daemon: neither a name nor a number"},
     {M("User=no-such-user\nUser=no-such-user\n"), "3: User=no-such-user is given twice"},
-    {M("Unit=foo\n"), "2: \"foo\" is not a unit with processes, like foo.service"},
-    {M("Unit=foo.slice\n"), "2: \"foo.slice\" is not a unit with processes, like foo.service"},
+    {M("Unit=foo\n"), "2: \"foo\" is not a unit with processes, such as foo.service"},
+    {M("Unit=foo.slice\n"), "2: \"foo.slice\" is not a unit with processes, such as foo.service"},
     {M("Unit=foo@.service\n"),
-     "2: \"foo@.service\" is not a unit with processes, like foo.service"},
+     "2: \"foo@.service\" is not a unit with processes, such as foo.service"},
     {M("Unit=*.service\n"),
-     "2: \"*.service\": a pattern begins with a part of the name and ends with its type, such as foo@*.service"},
+     "2: \"*.service\": a pattern must begin with a part of the name and end with the type, as in foo@*.service"},
     {M("Unit=foo*\n"),
-     "2: \"foo*\": a pattern begins with a part of the name and ends with its type, such as foo@*.service"},
+     "2: \"foo*\": a pattern must begin with a part of the name and end with the type, as in foo@*.service"},
     {M("User=!root !root\n"), "2: User=!root is given twice"},
     {M("User=!\n"), "2: User=! needs the name of a user after the !"},
     {M("Group=!r\n"), "2: Group=!r: only users can be excluded: a client can leave its groups"},
     {M("User=!root\nUserUnit=foo.service\n"),
-     "3: UserUnit= without User=: users name their units themselves"},
-    {M("Unit=.service\n"), "2: \".service\" is not a unit with processes, like foo.service"},
-    {M("UserUnit=foo.service\n"), "2: UserUnit= without User=: users name their units themselves"},
+     "3: UserUnit= needs User=: users name their units themselves"},
+    {M("Unit=.service\n"), "2: \".service\" is not a unit with processes, such as foo.service"},
+    {M("UserUnit=foo.service\n"), "2: UserUnit= needs User=: users name their units themselves"},
     {M("Group=0\nUserUnit=foo.service\n"),
-     "3: UserUnit= without User=: users name their units themselves"},
-    {M("Cgroup=system.slice/x\n"), "2: \"system.slice/x\": a cgroup's path begins with /"},
-    {M("Cgroup=/\n"), "2: a cgroup's path has no empty, . or .. components"},
-    {M("Cgroup=/a/\n"), "2: a cgroup's path has no empty, . or .. components"},
-    {M("Cgroup=/a//b\n"), "2: a cgroup's path has no empty, . or .. components"},
-    {M("Cgroup=/a/../b\n"), "2: a cgroup's path has no empty, . or .. components"},
+     "3: UserUnit= needs User=: users name their units themselves"},
+    {M("Cgroup=system.slice/x\n"), "2: \"system.slice/x\": a cgroup path must begin with /"},
+    {M("Cgroup=/\n"), "2: a cgroup path must not have empty, . or .. components"},
+    {M("Cgroup=/a/\n"), "2: a cgroup path must not have empty, . or .. components"},
+    {M("Cgroup=/a//b\n"), "2: a cgroup path must not have empty, . or .. components"},
+    {M("Cgroup=/a/../b\n"), "2: a cgroup path must not have empty, . or .. components"},
     {M("Cgroup=/a?\n"), "2: \"/a?\": the only wildcard is *"},
     {M("Cgroup=/[ab]\n"), "2: \"/[ab]\": the only wildcard is *"},
     {M("Cgroup=/a.slice/b.service/*\n"),
@@ -256,7 +257,7 @@ static const struct {
     {M("Cgroup=/docker/*\n"), "2: * works only below slices: give the full name instead of \"*\""},
     {M("Cgroup=/user.slice/user-1.slice/user@1.service/app.slice/x*\n"),
      "2: * works only below slices: give the full name instead of \"x*\""},
-    {M("Listener=a/b\n"), "2: \"a/b\" cannot be a listener's name"},
+    {M("Listener=a/b\n"), "2: \"a/b\" is not a valid listener name"},
 
     /* Settings. */
     {"[Limits]\nSockets=15\n", "2: Sockets=15 is not 16 to 65536"},
@@ -264,9 +265,9 @@ static const struct {
     {"[Limits]\nIdleTimeout=1h\n", "2: IdleTimeout=1h is not a number of seconds"},
     {"[Limits]\nQueued=1T\n", "2: Queued=1T is not a size (digits, then K, M, G or nothing)"},
     {"[Audit]\nAudit=maybe\n", "2: Audit=maybe is not no, yes or required"},
-    {"[Egress]\nDevice=a/b\n", "2: \"a/b\" cannot be a device's name"},
-    {"[Egress]\nDevice=aaaaaaaaaaaaaaaa\n", "2: \"aaaaaaaaaaaaaaaa\" cannot be a device's name"},
-    {"[Egress]\nDevice=..\n", "2: \"..\" cannot be a device's name"},
+    {"[Egress]\nDevice=a/b\n", "2: \"a/b\" is not a valid device name"},
+    {"[Egress]\nDevice=aaaaaaaaaaaaaaaa\n", "2: \"aaaaaaaaaaaaaaaa\" is not a valid device name"},
+    {"[Egress]\nDevice=..\n", "2: \"..\" is not a valid device name"},
     {"[Egress]\nSource=eth0\n",
      "2: \"eth0\": Source= takes one address of each family, and none with a scope"},
     {"[Egress]\nSource=0.0.0.0\n",
@@ -413,28 +414,28 @@ START_TEST(test_policy_file_of_others)
     const char *path = write_policy("a.policy", R("Allow=tcp * *\n"));
 
     ck_assert_int_eq(chmod(path, 0664), 0);
-    expect_refused(-EPERM, "/a.policy: can be written to by its group or by others");
+    expect_refused(-EPERM, "/a.policy: must not be writable by its group or by others");
     ck_assert_int_eq(chmod(path, 0646), 0);
-    expect_refused(-EPERM, "/a.policy: can be written to by its group or by others");
+    expect_refused(-EPERM, "/a.policy: must not be writable by its group or by others");
     if (geteuid() != 0)
         TEST_SKIP("only root gives files away");
     ck_assert_int_eq(chmod(path, 0644), 0);
     ck_assert_int_eq(chown(path, 12345, 0), 0);
-    expect_refused(-EPERM, "/a.policy: belongs neither to root nor to the user who reads it");
+    expect_refused(-EPERM, "/a.policy: must belong to root or to the user that reads it");
 }
 END_TEST
 
 START_TEST(test_policy_directory_of_others)
 {
     ck_assert_int_eq(chmod(dir, 0775), 0);
-    expect_refused(-EPERM, ": can be written to by its group or by others");
+    expect_refused(-EPERM, ": must not be writable by its group or by others");
     ck_assert_int_eq(chmod(dir, 01777), 0);
-    expect_refused(-EPERM, ": can be written to by its group or by others");
+    expect_refused(-EPERM, ": must not be writable by its group or by others");
     if (geteuid() != 0)
         TEST_SKIP("only root gives directories away");
     ck_assert_int_eq(chmod(dir, 0755), 0);
     ck_assert_int_eq(chown(dir, 12345, 0), 0);
-    expect_refused(-EPERM, ": belongs neither to root nor to the user who reads it");
+    expect_refused(-EPERM, ": must belong to root or to the user that reads it");
 }
 END_TEST
 
@@ -521,9 +522,9 @@ static const struct {
     {R("Allow=tcp * *\n"), ""},
     {R("Allow=tcp 8.8.8.0/24 *\n"), "2: the rules allow addresses only, so no name is resolved"},
     {R("Deny=tcp a.b *\nAllow=tcp 8.8.8.0/24 *\nAllow=tcp c.b *\n"),
-     "2: denies a name only: line 3 allows addresses, perhaps of that host"},
+     "2: denies only the name: line 3 allows addresses, perhaps those of that host"},
     {R("Deny=tcp *.b 80\nAllow=tcp * *\n"),
-     "2: denies a name only: line 3 allows addresses, perhaps of that host"},
+     "2: denies only the name: line 3 allows addresses, perhaps those of that host"},
     {R("Deny=tcp *.b 80\nAllow=tcp * 81-90\n"), ""},
     {R("Deny=tcp *.b 80\nAllow=tcp a.b *\n"), ""},
     {R("Allow=tcp * *\nDeny=tcp 10.0.0.0/8 80\n"), "3: never reached: line 2 decides first"},
@@ -542,11 +543,11 @@ static const struct {
      "3: never reached: line 2 decides first"},
     {R("Allow=tcp 8.8.8.8 80\nDeny=tcp 8.8.0.0/16 *\nAllow=tcp a.b *\n"), ""},
     {R("Allow=tcp 10.0.0.0/8 * +private\nAllow=tcp a.b *\n"),
-     "2: +private changes nothing for these addresses"},
+     "2: +private has no effect on these addresses"},
     {R("Allow=tcp 8.8.8.8 * +loopback\nAllow=tcp a.b *\n"),
-     "2: +loopback changes nothing for these addresses"},
+     "2: +loopback has no effect on these addresses"},
     {R("Allow=tcp 127.0.0.1 * +local\nAllow=tcp a.b *\n"),
-     "2: +local changes nothing for these addresses"},
+     "2: +local has no effect on these addresses"},
     {R("Allow=tcp 0.0.0.0/0 * +loopback +private +local\nAllow=tcp a.b * +special\n"), ""},
     {R("Allow=tcp 224.0.0.0/8 *\nAllow=tcp a.b *\n"),
      "2: no connection to such an address is possible"},

@@ -23,8 +23,8 @@ static const struct {
     {R("Listen=tcp 0.0.0.0 http\nReserve=tcp * 80\n"), NULL},
     {R("Listen=tcp ::  443  from  ::1 \nReserve=tcp :: 443\nAllow=tcp * *\n"), NULL},
     {L("from 10.0.0.0/8,192.0.2.1,2001:db8::/32"), NULL},
-    {R("Listen=tcp *\n"), "2: a rule is: protocol address port [from network,...]"},
-    {R("Reserve=tcp *\n"), "2: a rule is: protocol address port"},
+    {R("Listen=tcp *\n"), "2: a rule has the form: protocol address port [from network,...]"},
+    {R("Reserve=tcp *\n"), "2: a rule has the form: protocol address port"},
     {R("Listen=udp * shell\n"), "2: \"shell\" is not a port: a number, a range or *"},
     {R("Listen=sctp * 1\n"), "2: unknown protocol \"sctp\": use tcp or udp"},
     {R("Listen=tcp localhost 1\n"), "2: \"localhost\" is not an address"},
@@ -88,7 +88,7 @@ START_TEST(test_no_more_than_there_may_be)
     for (unsigned int port = 1; port <= POLICY_LISTENS_MAX + 1; port++)
         n += (size_t)sprintf(text + n, "Listen=tcp * %u\n", port);
     ck_assert_int_lt(policy_text_add(policy, "p", text, n, error), 0);
-    ck_assert_str_eq(error, "p:1026: more than 1024 Listen= and Reserve=");
+    ck_assert_str_eq(error, "p:1026: more than 1024 Listen= and Reserve= lines");
     policy_unref(policy);
 }
 END_TEST
