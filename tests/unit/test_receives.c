@@ -171,7 +171,7 @@ START_TEST(test_receives_that_arrive_together_are_filled_with_one_call)
 }
 END_TEST
 
-/* The first one's reply also tells of a send that has not been told of. */
+/* The first one's reply also tells of a send that no reply has reported. */
 START_TEST(test_the_first_of_several_receives_tells_what_is_free)
 {
     struct request send = {.verb = VERB_SEND, .socket = 1, .flags = REQUEST_ERRORS_ONLY};
