@@ -242,6 +242,8 @@ libasockd_la_SOURCES = \
 	daemon/state/save_op.c \
 	daemon/state/shared.c \
 	daemon/state/shared.h \
+	daemon/state/sharing.c \
+	daemon/state/sharing.h \
 	daemon/state/state.h \
 	daemon/state/verify.c \
 	daemon/state/verify.h \

@@ -35,22 +35,10 @@ static void save_listeners(struct state_writer *out, const struct listeners *ls)
     }
 }
 
-/* How many. */
-static uint32_t choose_sessions(struct worker *w)
-{
-    uint32_t count = 0;
-
-    list_for_each (&w->sessions, it) {
-        struct session *s = container_of(it, struct session, node);
-
-        s->is_handed_over = state_carries(s);
-        count += s->is_handed_over;
-    }
-    return count;
-}
-
 void hand_over_forget(struct worker *w)
 {
+    if (w->sharing)
+        w->sharing->stay(w->sharing, false);
     list_for_each (&w->sessions, it)
         container_of(it, struct session, node)->is_handed_over = false;
 }
@@ -61,7 +49,9 @@ int hand_over_save(struct listeners *ls, struct state_writer *out, uint32_t *ret
 
     /* Who waits to be let in has been accepted: nobody else will serve it. */
     gates_empty(&ls->gates, NULL);
-    *ret_sessions = choose_sessions(w);
+    if (w->sharing)
+        w->sharing->stay(w->sharing, true);
+    *ret_sessions = state_choose(w);
     state_save_daemon(out, w, ls->lock_fd, ls->count, *ret_sessions);
     save_listeners(out, ls);
     list_for_each (&w->sessions, it) {

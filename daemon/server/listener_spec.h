@@ -7,13 +7,13 @@
 #include <sys/types.h>
 #include <sys/un.h>
 
+#include "daemon/session/sharing.h"
+
 /* From the service manager, or our own. Each costs a descriptor. */
 #define LISTENERS_MAX 64u
 /* Bytes of its name without the NUL. */
 #define LISTENER_NAME_MAX 31u
 #define LISTENER_PATH_BYTES sizeof(((struct sockaddr_un *)0)->sun_path)
-/* The socket's own name in its directory. */
-#define LISTENER_SOCKET "asock.sock"
 
 struct listener_spec {
     char name[LISTENER_NAME_MAX + 1];

@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -259,13 +261,13 @@ static void ask_next(struct task *task)
         fail_all(m, -ESHUTDOWN);
         return;
     }
-    if (m->asked)
+    if (m->asked || !m->is_ready)
         return;
     m->asked = dequeue(m);
     if (!m->asked)
         return;
     memset(&request, 0, sizeof(request));
-    request.is_removal = m->asked->is_removal;
+    request.kind = m->asked->is_removal ? MAKER_REMOVE : MAKER_MAKE;
     memcpy(request.name, m->asked->name, sizeof(request.name));
     worker_set_deadline(m->worker, &m->patience, MAKER_PATIENCE_MS);
     /* It has read every earlier one: there is room. */
@@ -300,20 +302,48 @@ static const char *reason(int r)
 }
 
 /* The start waits, as it does for the files that it reads; not without an end. */
-static int await_beginning(struct maker *m, const char *dir)
+static int await(const struct maker *m, short events)
 {
-    struct pollfd p = {.fd = m->fd, .events = POLLIN};
-    int result = 0, fd = -1, r;
+    struct pollfd p = {.fd = m->fd, .events = events};
+    int r = poll(&p, 1, MAKER_PATIENCE_MS);
 
-    if (send(m->fd, dir, strlen(dir), MSG_NOSIGNAL) < 0)
-        return -errno;
-    r = poll(&p, 1, MAKER_PATIENCE_MS);
-    if (r <= 0)
-        return r < 0 ? -errno : -ETIMEDOUT;
-    r = receive(m, MSG_DONTWAIT, &result, &fd);
+    return r > 0 ? 0 : r < 0 ? -errno : -ETIMEDOUT;
+}
+
+static int await_answer(struct maker *m)
+{
+    int result = 0, fd = -1, r = await(m, POLLIN);
+
+    if (r == 0)
+        r = receive(m, MSG_DONTWAIT, &result, &fd);
     if (r <= 0)
         return r < 0 ? r : -EPIPE;
     return result;
+}
+
+static int say(const struct maker *m, const void *data, size_t len)
+{
+    int r = await(m, POLLOUT);
+
+    if (r == 0 && send(m->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        r = -errno;
+    return r;
+}
+
+static int say_kept(const struct maker *m, const char (*names)[MAKER_NAME_BYTES], size_t count)
+{
+    struct maker_kept kept;
+    int r;
+
+    do {
+        kept.count = (uint32_t)(count < MAKER_KEPT ? count : MAKER_KEPT);
+        if (kept.count > 0)
+            memcpy(kept.names, names, kept.count * sizeof(kept.names[0]));
+        r = say(m, &kept, offsetof(struct maker_kept, names) + kept.count * sizeof(kept.names[0]));
+        names += kept.count;
+        count -= kept.count;
+    } while (r == 0 && kept.count == MAKER_KEPT);
+    return r;
 }
 
 /* A client's path to a listener, from wherever it is. */
@@ -334,25 +364,60 @@ static int set_directory(struct maker *m, const char *dir)
     return r;
 }
 
-int maker_begin(struct maker *m, struct worker *w, const char *dir)
+void maker_attach(struct maker *m, struct worker *w)
 {
-    int r = m->fd < 0 ? -EAGAIN : set_directory(m, dir);
-
     m->worker = w;
     task_init(&m->next, ask_next);
     deadline_init(&m->patience, on_patience_over);
     ev_io_init(&m->io, on_readable, m->fd, EV_READ);
     m->io.data = m;
+}
+
+/* What was asked for ends, and so does what will be. */
+static int fail_beginning(struct maker *m, const char *path, int r)
+{
+    log_warning("SHARE, and with it \"asockctl run\", is not available: %s: %s", path, reason(r));
+    close_ends(m);
+    worker_defer(m->worker, &m->next);
+    return r;
+}
+
+int maker_begin(struct maker *m, const char *dir)
+{
+    char path[LISTENER_PATH_BYTES + sizeof("/share")];
+    int r = m->fd < 0 ? -EAGAIN : set_directory(m, dir);
+
     if (r == 0)
-        r = await_beginning(m, dir);
-    if (r < 0) {
-        log_warning("SHARE, and with it \"asockctl run\", is not available: %s/share: %s", dir,
-                    reason(r));
-        close_ends(m);
-        return r;
-    }
-    ev_io_start(w->loop, &m->io);
+        r = say(m, dir, strlen(dir));
+    if (r == 0)
+        r = await_answer(m);
+    if (r == 0)
+        return 0;
+    snprintf(path, sizeof(path), "%s/share", dir);
+    return fail_beginning(m, path, r);
+}
+
+int maker_keep(struct maker *m, const char (*names)[MAKER_NAME_BYTES], size_t count)
+{
+    int r = say_kept(m, names, count);
+
+    if (r == 0)
+        r = await_answer(m);
+    if (r < 0)
+        return fail_beginning(m, m->directory, r);
+    m->is_ready = true;
+    ev_io_start(m->worker->loop, &m->io);
+    worker_defer(m->worker, &m->next);
     return 0;
+}
+
+void maker_leave(struct maker *m, bool stays)
+{
+    const struct maker_request request = {.kind = stays ? MAKER_STAYS : MAKER_GOES};
+
+    /* If it has ended, nothing is left to be removed. */
+    if (m->fd >= 0 && m->is_ready)
+        (void)!send(m->fd, &request, sizeof(request), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 void maker_deinit(struct maker *m)

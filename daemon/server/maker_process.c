@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The process that makes listeners.
- * Happy path: a path comes; it makes PATH/share its directory, empties it, gives up its rights,
- * says 0. Then name by name: mkdir, bind, listen, and the socket goes to the daemon; or unlink,
- * rmdir. The daemon has ended when nothing more comes: what is left is removed.
+ * Happy path: a path comes; it makes PATH/share its directory, says 0. The names come that another
+ * daemon's sessions have there; it removes all others, gives up its rights, says 0. Then name by
+ * name: mkdir, bind, listen, and the socket goes to the daemon; or unlink, rmdir. The daemon has
+ * ended when nothing more comes: what is left is removed, unless the next daemon may need it.
  * Failures: whatever fails at the beginning is reported, and ends it; later the answer has the
  * errno. What it can do at most: system calls of the filter below and, where the kernel has
  * Landlock, only below its directory.
@@ -15,6 +16,7 @@
 #include <fcntl.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,11 +48,6 @@
 
 /* ---- the directory ---- */
 
-static bool is_name(const char *name)
-{
-    return strspn(name, "0123456789abcdef") == MAKER_NAME_DIGITS && !name[MAKER_NAME_DIGITS];
-}
-
 /* Our own leftovers: no client connects by these any more. */
 static int remove_one(int dir, const char *name)
 {
@@ -62,14 +59,69 @@ static int remove_one(int dir, const char *name)
     return unlinkat(dir, name, AT_REMOVEDIR) < 0 ? -errno : 0;
 }
 
-static void remove_all(DIR *dir)
+/* In their order. */
+struct kept {
+    char (*names)[MAKER_NAME_BYTES];
+    size_t count;
+};
+
+static int compare(const void *one, const void *other)
+{
+    return strcmp(one, other);
+}
+
+static void remove_others(DIR *dir, const struct kept *kept)
 {
     const struct dirent *entry;
 
     rewinddir(dir);
-    while ((entry = readdir(dir)))
-        if (is_name(entry->d_name))
-            (void)remove_one(dirfd(dir), entry->d_name);
+    while ((entry = readdir(dir))) {
+        if (!maker_is_name(entry->d_name))
+            continue;
+        if (kept->count > 0 &&
+            bsearch(entry->d_name, kept->names, kept->count, MAKER_NAME_BYTES, compare))
+            continue;
+        (void)remove_one(dirfd(dir), entry->d_name);
+    }
+}
+
+static void remove_all(DIR *dir)
+{
+    remove_others(dir, &(struct kept){.count = 0});
+}
+
+static int add_kept(struct kept *kept, const struct maker_kept *message)
+{
+    void *names = reallocarray(kept->names, kept->count + message->count + 1, MAKER_NAME_BYTES);
+
+    if (!names)
+        return -ENOMEM;
+    kept->names = names;
+    for (uint32_t i = 0; i < message->count; i++) {
+        memcpy(kept->names[kept->count], message->names[i], MAKER_NAME_DIGITS);
+        kept->names[kept->count++][MAKER_NAME_DIGITS] = '\0';
+    }
+    return 0;
+}
+
+/* -EPIPE: the daemon has ended. */
+static int receive_kept(struct kept *ret)
+{
+    static struct maker_kept message;
+    int r = 0;
+
+    do {
+        ssize_t n = recv(MAKER_FD, &message, sizeof(message), 0);
+        size_t least = offsetof(struct maker_kept, names);
+
+        if (n < (ssize_t)least || message.count > MAKER_KEPT ||
+            (size_t)n != least + message.count * sizeof(message.names[0]))
+            return -EPIPE;
+        r = add_kept(ret, &message);
+    } while (r == 0 && message.count == MAKER_KEPT);
+    if (r == 0)
+        qsort(ret->names, ret->count, MAKER_NAME_BYTES, compare);
+    return r;
 }
 
 /* Who may write there could put a socket of its own in place of ours. */
@@ -243,22 +295,32 @@ static void answer(int result, int fd)
         close(fd);
 }
 
-static void serve(int dir)
+static void do_job(int dir, struct maker_request *request)
+{
+    int fd = -1, r = -EINVAL;
+
+    request->name[MAKER_NAME_DIGITS] = '\0';
+    if (maker_is_name(request->name) && request->kind == MAKER_REMOVE)
+        r = remove_one(dir, request->name);
+    else if (maker_is_name(request->name) && request->kind == MAKER_MAKE)
+        r = make_one(dir, request->name, &fd);
+    answer(r, fd);
+}
+
+/* Until the daemon has ended. */
+static void serve(int dir, bool *stays)
 {
     struct maker_request request;
 
     while (recv(MAKER_FD, &request, sizeof(request), 0) == sizeof(request)) {
-        int fd = -1, r = -EINVAL;
-
-        request.name[MAKER_NAME_DIGITS] = '\0';
-        if (is_name(request.name))
-            r = request.is_removal ? remove_one(dir, request.name)
-                                   : make_one(dir, request.name, &fd);
-        answer(r, fd);
+        if (request.kind == MAKER_STAYS || request.kind == MAKER_GOES)
+            *stays = request.kind == MAKER_STAYS;
+        else
+            do_job(dir, &request);
     }
 }
 
-static int begin(bool without_filter, DIR **ret)
+static int begin(DIR **ret)
 {
     char path[LISTENER_PATH_BYTES];
     ssize_t n = recv(MAKER_FD, path, sizeof(path) - 1, 0);
@@ -268,15 +330,32 @@ static int begin(bool without_filter, DIR **ret)
         return -EPIPE;
     path[n] = '\0';
     r = open_folder(path, ret);
-    if (r < 0)
+    answer(r, -1);
+    return r;
+}
+
+/* *ret_stays: another daemon's are there, which may need them again if this one cannot continue. */
+static int clear(DIR *dir, bool without_filter, bool *ret_stays)
+{
+    struct kept kept = {.names = NULL};
+    int r = receive_kept(&kept);
+
+    if (r == -EPIPE)
         return r;
-    remove_all(*ret);
-    return give_up_rights(dirfd(*ret), without_filter);
+    if (r == 0)
+        remove_others(dir, &kept);
+    *ret_stays = kept.count > 0;
+    free(kept.names);
+    if (r == 0)
+        r = give_up_rights(dirfd(dir), without_filter);
+    answer(r, -1);
+    return r;
 }
 
 void maker_process(bool without_filter)
 {
     static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGPIPE};
+    bool stays = false;
     DIR *dir = NULL;
     int r;
 
@@ -285,11 +364,12 @@ void maker_process(bool without_filter)
         signal(ignored[i], SIG_IGN);
     (void)prctl(PR_SET_NAME, "asockd-share", 0, 0, 0);
     umask(0);
-    r = begin(without_filter, &dir);
-    answer(r, -1);
-    if (r == 0) {
-        serve(dirfd(dir));
+    r = begin(&dir);
+    if (r == 0)
+        r = clear(dir, without_filter, &stays);
+    if (r == 0)
+        serve(dirfd(dir), &stays);
+    if (r == 0 && !stays)
         remove_all(dir);
-    }
     _exit(r == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
 }

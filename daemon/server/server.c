@@ -498,22 +498,20 @@ static int give_up_capabilities(void)
 static void begin_sharing(struct server *server)
 {
     const struct server_config *config = server->config;
-    int r = 0;
 
+    shared_listeners_init(&server->shared, &server->listeners);
     if (!config->takes_over)
-        r = maker_begin(&server->shared.maker, &server->worker, config->runtime_dir);
-    shared_listeners_init(&server->shared, &server->listeners, r == 0);
-    if (config->takes_over)
-        shared_listeners_wait(&server->shared);
+        shared_listeners_open(&server->shared, config->runtime_dir);
 }
 
 /* The one before has ended. */
 static void on_alone(struct arrival *a)
 {
     struct server *server = container_of(a, struct server, arrival);
-    int r = maker_begin(&server->shared.maker, &server->worker, server->config->runtime_dir);
 
-    shared_listeners_begin(&server->shared, r == 0);
+    shared_listeners_open(&server->shared, server->config->runtime_dir);
+    shared_listeners_begin(&server->shared);
+    shared_listeners_own(&server->shared);
 }
 
 static int server_init(struct server *server, const struct server_config *config)
@@ -559,6 +557,8 @@ static int server_init(struct server *server, const struct server_config *config
         store_restore(&server->store);
     if (r >= 0 && policy_is_invalid(server->worker.policy))
         log_error("the policy is invalid: everything is denied until a reload succeeds");
+    if (r >= 0 && !config->takes_over)
+        shared_listeners_begin(&server->shared);
     return r;
 }
 
@@ -615,6 +615,8 @@ int server_run(const struct server_config *config)
         }
         notifier_start(&server.notifier, &server.worker, &server.listeners);
         store_resume(&server.store, &server.notifier);
+        if (!config->takes_over)
+            shared_listeners_own(&server.shared);
         worker_run(&server.worker);
     }
     server_deinit(&server);

@@ -25,7 +25,9 @@
 #include "proto/codec.h"
 #include "proto/errors.h"
 
-#define NO_MAKER "asockd cannot create shared listeners here; its log says why"
+static const char no_maker[] = "asockd cannot create shared listeners here; its log says why";
+static const char not_yet[] =
+    "asockd cannot create shared listeners yet: the daemon that it took over from is still running";
 
 struct shared_listener {
     struct listener listener; /* once it is made, as long as it has a sharer */
@@ -293,6 +295,70 @@ static int open_listener(struct sharing *sharing, struct op *op)
     return 0;
 }
 
+/* ---- from one process to the next ---- */
+
+static bool save(const struct session *s, unsigned int number, struct shared_past *ret)
+{
+    list_for_each (&s->sharing.listeners, it) {
+        const struct shared_listener *l = container_of(it, struct shared_listener, node);
+
+        if (!l->is_made || number-- > 0)
+            continue;
+        *ret = (struct shared_past){l->job.name, l->listener.fd, l->token, l->listener.may_lend};
+        return true;
+    }
+    return false;
+}
+
+/* Its clients are served, in the sharer's steps, when the loop runs. */
+static int restore(struct session *s, const struct shared_past *past)
+{
+    struct shared_listeners *server = container_of(s->worker->sharing, struct shared_listeners,
+                                                   sharing);
+    struct shared_listener *l;
+
+    if (!maker_is_name(past->name) || s->sharing.listener_count >= LIMIT_SHARED_LISTENERS)
+        return -EINVAL;
+    l = mem_zalloc(1, sizeof(*l));
+    if (!l || charge(l, s) < 0) {
+        mem_free(l);
+        return l ? -EDQUOT : -ENOMEM;
+    }
+    list_init(&l->job.node);
+    strcpy(l->job.name, past->name);
+    l->job.whom = quota_person(l->quota);
+    l->server = server;
+    l->sharer = s;
+    l->token = past->token;
+    l->is_made = true;
+    list_append(&s->sharing.listeners, &l->node);
+    s->sharing.listener_count++;
+    listener_init_shared(&l->listener, server->listeners, s, past->fd, on_clients);
+    l->listener.may_lend = past->may_lend;
+    return 0;
+}
+
+static void stay(struct sharing *sharing, bool stays)
+{
+    maker_leave(&container_of(sharing, struct shared_listeners, sharing)->maker, stays);
+}
+
+/* What is still being made is withdrawn with its op. */
+static void leave(struct session *s)
+{
+    list_for_each_safe (&s->sharing.listeners, it) {
+        struct shared_listener *l = container_of(it, struct shared_listener, node);
+
+        if (!l->is_made)
+            continue;
+        list_remove(&l->node);
+        s->sharing.listener_count--;
+        l->sharer = NULL;
+        listener_deinit(&l->listener);
+        free_listener(l);
+    }
+}
+
 /* ---- all of them ---- */
 
 static void on_lost(struct maker *maker, const char *why)
@@ -325,31 +391,68 @@ static void on_maker_late(struct maker *maker)
         log_notice("the process that makes shared listeners answers again");
 }
 
-void shared_listeners_init(struct shared_listeners *shared, struct listeners *ls, bool has_maker)
+void shared_listeners_init(struct shared_listeners *shared, struct listeners *ls)
 {
     shared->sharing = (struct sharing){
-        .problem = has_maker ? NULL : NO_MAKER,
+        .problem = not_yet,
         .open = open_listener,
         .forget = forget,
         .withdraw = withdraw,
         .accept = accept_client,
         .close = close_all,
+        .save = save,
+        .restore = restore,
+        .stay = stay,
+        .leave = leave,
     };
     shared->listeners = ls;
     shared->maker.on_lost = on_lost;
     shared->maker.on_late = on_maker_late;
     ls->worker->sharing = &shared->sharing;
+    maker_attach(&shared->maker, ls->worker);
 }
 
-void shared_listeners_wait(struct shared_listeners *shared)
+void shared_listeners_open(struct shared_listeners *shared, const char *dir)
 {
-    shared->sharing.problem =
-        "asockd cannot create shared listeners yet: the daemon that it took over from is still running";
+    if (maker_begin(&shared->maker, dir) < 0)
+        shared->sharing.problem = no_maker;
 }
 
-void shared_listeners_begin(struct shared_listeners *shared, bool has_maker)
+/* Of those that are made; how many. */
+static size_t find_names(const struct worker *w, char (*ret)[MAKER_NAME_BYTES])
 {
-    shared->sharing.problem = has_maker ? NULL : NO_MAKER;
+    struct shared_past past;
+    size_t count = 0;
+
+    list_for_each (&w->sessions, it) {
+        const struct session *s = container_of(it, struct session, node);
+
+        for (unsigned int i = 0; save(s, i, &past); i++)
+            strcpy(ret[count++], past.name);
+    }
+    return count;
+}
+
+void shared_listeners_begin(struct shared_listeners *shared)
+{
+    struct worker *w = shared->listeners->worker;
+    char(*names)[MAKER_NAME_BYTES];
+    size_t count;
+    int r = -ENOMEM;
+
+    if (shared->sharing.problem == no_maker)
+        return;
+    names = mem_zalloc(w->shared_listener_count + 1, MAKER_NAME_BYTES);
+    count = names ? find_names(w, names) : 0;
+    if (names)
+        r = maker_keep(&shared->maker, (const char(*)[MAKER_NAME_BYTES])names, count);
+    mem_free(names);
+    shared->sharing.problem = r < 0 ? no_maker : NULL;
+}
+
+void shared_listeners_own(struct shared_listeners *shared)
+{
+    maker_leave(&shared->maker, false);
 }
 
 void shared_listeners_deinit(struct shared_listeners *shared)

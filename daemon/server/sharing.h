@@ -16,13 +16,14 @@ struct shared_listeners {
     struct maker maker;
 };
 
-/*
- * has_maker: the maker process has started. After shared_listeners_wait() it starts later, and
- * shared_listeners_begin() says whether it did.
- */
-void shared_listeners_init(struct shared_listeners *shared, struct listeners *ls, bool has_maker);
-void shared_listeners_wait(struct shared_listeners *shared);
-void shared_listeners_begin(struct shared_listeners *shared, bool has_maker);
+/* Nothing can be made before shared_listeners_begin(). */
+void shared_listeners_init(struct shared_listeners *shared, struct listeners *ls);
+/* The maker process takes dir; once an earlier daemon has ended, whose directory it was. */
+void shared_listeners_open(struct shared_listeners *shared, const char *dir);
+/* What sessions have by now is kept there; nothing else is. */
+void shared_listeners_begin(struct shared_listeners *shared);
+/* The sessions of an earlier daemon are this one's: what they have ends with it. */
+void shared_listeners_own(struct shared_listeners *shared);
 /* No session may be left. */
 void shared_listeners_deinit(struct shared_listeners *shared);
 

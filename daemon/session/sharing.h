@@ -12,9 +12,20 @@
 
 #include "base/list.h"
 
+/* A clients' socket's own name in its directory. */
+#define LISTENER_SOCKET "asock.sock"
+
 struct op;
 struct identity;
 struct session;
+
+/* A listener that a session has made, as it goes to another process (daemon/state/). */
+struct shared_past {
+    const char *name; /* of its directory, which stays */
+    int fd;
+    uint64_t token; /* of its SHARE; 0: a later one has it */
+    bool may_lend;
+};
 
 struct sharing {
     /* Why the server cannot create listeners; NULL: it can. */
@@ -32,6 +43,17 @@ struct sharing {
     bool (*accept)(struct session *s);
     /* The session has ended: close its listeners and end pending SHAREs. */
     void (*close)(struct session *s);
+    /* The session's listener with that number, from 0 on; false: there are no more. */
+    bool (*save)(const struct session *s, unsigned int number, struct shared_past *ret);
+    /* Takes what another process had, with past->fd on success. -ENOMEM, -EDQUOT, -EINVAL. */
+    int (*restore)(struct session *s, const struct shared_past *past);
+    /*
+     * Whether another process may continue with the listeners: then their directories stay when
+     * this one ends.
+     */
+    void (*stay)(struct sharing *sharing, bool stays);
+    /* Another process has the session: forgets its listeners. */
+    void (*leave)(struct session *s);
 };
 
 /* ---- the session's side (session_sharing.c) ---- */

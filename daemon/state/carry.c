@@ -2,8 +2,8 @@
 /*
  * Decides which sessions can go over, and ends here those that have gone.
  *
- * These cannot: sessions with a shared listener, or by one; with a lent socket; and sessions that
- * are ending.
+ * These cannot: sessions with a lent socket, those that are ending, and those who came by the
+ * listener of one of these.
  */
 #include <errno.h>
 #include <unistd.h>
@@ -107,15 +107,9 @@ static bool carries_replies(const struct list *ops)
     return true;
 }
 
-static bool is_sharing(const struct session_sharing *sharing)
-{
-    return sharing->sharer || !list_is_empty(&sharing->sharees) ||
-           !list_is_empty(&sharing->listeners);
-}
-
 bool state_may_carry(const struct session *s)
 {
-    if (s->kind != LISTENER_CLIENT || is_sharing(&s->sharing))
+    if (s->kind != LISTENER_CLIENT)
         return false;
     for (uint32_t id = 1; id < s->slot_count; id++) {
         const struct sock *sock = s->slots[id].sock;
@@ -143,6 +137,21 @@ bool state_carries(const struct session *s)
     return true;
 }
 
+/* A sharer is in front of those who came by it. */
+uint32_t state_choose(struct worker *w)
+{
+    uint32_t count = 0;
+
+    list_for_each (&w->sessions, it) {
+        struct session *s = container_of(it, struct session, node);
+        const struct session *sharer = s->sharing.sharer;
+
+        s->is_handed_over = (!sharer || sharer->is_handed_over) && state_carries(s);
+        count += s->is_handed_over;
+    }
+    return count;
+}
+
 /* ---- gone ---- */
 
 static void leave_socket(struct sock *sock)
@@ -166,6 +175,8 @@ void state_leave_session(struct session *s)
 
     session_for_each_sock (s, sock)
         leave_socket(sock);
+    if (s->worker->sharing)
+        s->worker->sharing->leave(s);
     session_leave_buffers(s);
     questions_leave(s);
     close(transport_leave(&s->transport));

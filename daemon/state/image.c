@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -137,6 +138,14 @@ void state_needs(struct state_writer *w, uint32_t format)
 {
     if (w->format < format)
         w->format = format;
+}
+
+uint64_t state_cookie(int fd)
+{
+    uint64_t cookie = 0;
+    socklen_t len = sizeof(cookie);
+
+    return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
 }
 
 uint32_t state_add_descriptor(struct state_writer *w, int fd)

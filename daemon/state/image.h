@@ -35,6 +35,7 @@
 #define STATE_FORMAT_LIST 3u      /* connects to lists of addresses */
 #define STATE_FORMAT_ATTEMPT 3u   /* attempts of a connect; an older one begins them again */
 #define STATE_FORMAT_DATAGRAMS 3u /* datagram sockets */
+#define STATE_FORMAT_SHARING 3u   /* and sessions that share what they have */
 #define STATE_HEADER 40u
 /* Of all records: what a daemon may hold for its clients is far below. */
 #define STATE_BYTES_MAX (UINT64_C(4) << 30)
@@ -61,6 +62,8 @@ void state_add(struct state_writer *w, Asockd__State__Record *record);
 void state_needs(struct state_writer *w, uint32_t format);
 /* The place of a descriptor, as records name it; -1: 0, none. */
 uint32_t state_add_descriptor(struct state_writer *w, int fd);
+/* The kernel's number of a socket; 0: unknown. */
+uint64_t state_cookie(int fd);
 /* All of it as bytes, *ret in w's mapping; -errno: what went wrong since it was begun. */
 int state_finish(struct state_writer *w, const uint8_t **ret, size_t *ret_len);
 /* The sealed memfd, the caller's, or -errno; nothing more can be added. */

@@ -24,6 +24,7 @@
 #include "daemon/state/questions.h"
 #include "daemon/state/restore.h"
 #include "daemon/state/shared.h"
+#include "daemon/state/sharing.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
@@ -221,6 +222,8 @@ static int fill(struct state_restorer *r, struct session *s, const Asockd__State
         e = shared_restore(r, s, from);
     if (e == 0)
         e = questions_restore(r, s, from);
+    if (e == 0)
+        e = sharing_restore(r, s, from);
     return e == 0 ? restore_slots(r, s, from) : e;
 }
 
@@ -237,6 +240,9 @@ static int make(struct state_restorer *r, const Asockd__State__Session *from, in
     e = r->configure(r->data, from->listener, &config);
     if (e < 0)
         return restore_miss(r, "a session's listener does not exist");
+    e = sharing_configure(r, from, &config);
+    if (e < 0)
+        return e;
     if (verify_client(fd, from->cookie, identity) < 0)
         return restore_miss(r, "a client's descriptor is not what the state says");
     if (policy_looks_at_groups(r->worker->policy))

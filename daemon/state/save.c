@@ -28,6 +28,7 @@
 #include "daemon/state/questions.h"
 #include "daemon/state/save.h"
 #include "daemon/state/shared.h"
+#include "daemon/state/sharing.h"
 #include "daemon/state/state.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
@@ -68,7 +69,7 @@ void state_save_listener(struct state_writer *out, const char *name, bool is_con
     listener.is_control = is_control;
     listener.path = save_text(path);
     listener.descriptor = state_add_descriptor(out, fd);
-    listener.cookie = save_cookie(fd);
+    listener.cookie = state_cookie(fd);
     record.kind_case = ASOCKD__STATE__RECORD__KIND_LISTENER;
     record.listener = &listener;
     state_add(out, &record);
@@ -253,7 +254,7 @@ static void save_socket(struct state_writer *out, const struct sock *sock, uint6
     }
     if (sock->ns.fd >= 0) {
         socket.descriptor = state_add_descriptor(out, sock->ns.fd);
-        socket.cookie = save_cookie(sock->ns.fd);
+        socket.cookie = state_cookie(sock->ns.fd);
     }
     record.kind_case = ASOCKD__STATE__RECORD__KIND_SOCKET;
     record.socket = &socket;
@@ -307,34 +308,50 @@ static int keep_done(struct session_room *room, const struct list *ops)
     return r;
 }
 
-/* These ops have no socket. */
-static int keep_ended(struct session_room *room, const struct list *ops, uint32_t error)
+/* It has no socket, and ends with what it had done so far. */
+static int keep_ended_one(struct session_room *room, const struct op *op, uint32_t error)
 {
     uint8_t frame[CODEC_REPLY_MAX + sizeof(ABORTED_TEXT)];
     const char *why = error ? ABORTED_TEXT : "";
+    struct reply reply;
+    long n;
+
+    session_fill_reply(op, &reply);
+    reply.error = error;
+    n = asock_codec_encode_reply(&reply, (uint32_t)strlen(why), frame, CODEC_REPLY_MAX);
+    if (n <= 0)
+        return -EINVAL;
+    memcpy(frame + n, why, strlen(why));
+    return keep_frame(room, frame, (size_t)n + strlen(why));
+}
+
+static int keep_ended(struct session_room *room, const struct list *ops, uint32_t error)
+{
     int r = 0;
 
     list_for_each (ops, it) {
-        struct reply reply;
-        long n;
-
-        if (r < 0)
-            break;
-        session_fill_reply(container_of(it, struct op, node), &reply);
-        reply.error = error;
-        n = asock_codec_encode_reply(&reply, (uint32_t)strlen(why), frame, CODEC_REPLY_MAX);
-        if (n <= 0)
-            return -EINVAL;
-        memcpy(frame + n, why, strlen(why));
-        r = keep_frame(room, frame, (size_t)n + strlen(why));
+        if (r == 0)
+            r = keep_ended_one(room, container_of(it, struct op, node), error);
     }
+    return r;
+}
+
+/* SHAREs whose listener is not there yet are in no list. */
+static int keep_ended_shares(struct session_room *room, const struct session *s)
+{
+    int r = 0;
+
+    for (uint32_t i = 0; s->sharing.listener_count > 0 && i < s->token_buckets; i++)
+        for (const struct op *op = s->tokens[i]; r == 0 && op; op = op->hash_next)
+            if (op->verb == VERB_SHARE)
+                r = keep_ended_one(room, op, ERR_CONNECTION_ABORTED);
     return r;
 }
 
 static int collect_replies(const struct session *s, struct session_room *room)
 {
     size_t most = count(&s->done) + count(&s->resolves) + count(&s->resolved) + count(&s->streams) +
-                  count(&s->restricts);
+                  count(&s->restricts) + s->sharing.listener_count;
     int r;
 
     room->replies = mem_zalloc(most + 1, sizeof(*room->replies));
@@ -344,6 +361,8 @@ static int collect_replies(const struct session *s, struct session_room *room)
     /* They are in force; the connects that they wait for begin again, and are judged then. */
     if (r == 0)
         r = keep_ended(room, &s->restricts, ERR_SUCCESS);
+    if (r == 0)
+        r = keep_ended_shares(room, s);
     room->before_questions = room->reply_count;
     /* For a reader that does not know Session.questions. */
     if (r == 0)
@@ -424,7 +443,7 @@ static void fill_session(const struct session *s, Asockd__State__Session *to)
     to->created = s->created;
     to->listener = save_text(s->listener);
     to->name = save_text(s->name);
-    to->cookie = save_cookie(s->transport.fd);
+    to->cookie = state_cookie(s->transport.fd);
     to->has_hello = s->has_hello;
     to->hello_until = deadline_is_set(&s->hello) ? s->hello.timer.deadline : 0;
     to->input_ended = s->input_ended;
@@ -446,6 +465,7 @@ void state_save_session(struct state_writer *out, const struct session *s)
     struct session_room room = {0};
     struct shared_room shared = {0};
     struct questions_room questions = {0};
+    struct sharing_room sharing;
     struct sock *sock;
     int r = collect_replies(s, &room);
 
@@ -461,6 +481,7 @@ void state_save_session(struct state_writer *out, const struct session *s)
         out->error = r;
     fill_session(s, &session);
     session.descriptor = state_add_descriptor(out, s->transport.fd);
+    sharing_save(out, s, &sharing, &session);
     fill_identity(out, &s->identity, &record_identity);
     session.identity = &record_identity;
     session.restrictions = room.restrictions;

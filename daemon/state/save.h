@@ -14,8 +14,6 @@ struct endpoint_room {
 };
 
 Asockd__State__Endpoint *save_endpoint(struct endpoint_room *room, const struct endpoint *e);
-/* Of a socket; 0: the kernel does not tell. */
-uint64_t save_cookie(int fd);
 /* NULL: "". */
 char *save_text(const char *s);
 void save_op(struct state_writer *out, const struct op *op, uint32_t queue);

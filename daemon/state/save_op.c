@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/alloc.h"
 #include "daemon/session/op.h"
@@ -25,14 +24,6 @@ Asockd__State__Endpoint *save_endpoint(struct endpoint_room *room, const struct 
     room->endpoint.port = e->port;
     room->endpoint.scope_id = e->scope_id;
     return &room->endpoint;
-}
-
-uint64_t save_cookie(int fd)
-{
-    uint64_t cookie = 0;
-    socklen_t len = sizeof(cookie);
-
-    return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
 }
 
 char *save_text(const char *s)
@@ -103,7 +94,7 @@ static void fill_attempts(struct state_writer *out, struct op_room *room)
         asockd__state__attempt__init(to);
         to->address = save_endpoint(&room->attempts[i].address, &past->attempts[i].address);
         to->descriptor = state_add_descriptor(out, past->attempts[i].fd);
-        to->cookie = save_cookie(past->attempts[i].fd);
+        to->cookie = state_cookie(past->attempts[i].fd);
         room->attempt_at[i] = to;
     }
     room->op.attempts = room->attempt_at;

@@ -31,6 +31,8 @@ struct worker;
  */
 bool state_may_carry(const struct session *s);
 bool state_carries(const struct session *s);
+/* Marks those that go (is_handed_over), which their sharers do too. How many. */
+uint32_t state_choose(struct worker *w);
 /* The first record. lock: of the runtime directory. Counts of what follows. */
 void state_save_daemon(struct state_writer *out, const struct worker *w, int lock,
                        uint32_t listeners, uint32_t sessions);
@@ -69,8 +71,9 @@ struct state_restorer {
     int (*configure)(void *data, const char *listener, struct session_config *config);
     int (*listener)(void *data, const struct state_listener *listener);
     void *data;
-    int lock;         /* descriptor, taken; -1 */
-    const char *what; /* that could not be restored, and why, for people */
+    int lock;                    /* descriptor, taken; -1 */
+    struct session *last_sharer; /* that a record has named */
+    const char *what;            /* that could not be restored, and why, for people */
     /*
      * No other process would continue: a session that lacks a descriptor, or its listener, ends
      * alone.

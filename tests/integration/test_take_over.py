@@ -17,6 +17,7 @@ import time
 import unittest
 
 import asockd
+import lending
 from asockd import DEADLINE
 from taking_over import TakeOverTest
 from talking import Talker, stream
@@ -414,10 +415,15 @@ class Listening(TakeOverTest):
 class NotCarried(TakeOverTest):
     """What cannot go over ends as it does at a stop: its client hears so, and what was whole looks whole."""
 
-    def test_a_shared_listener(self):
-        wire = self.wire()
-        wire.send(request(pb.VERB_SHARE, 5, share=pb.Share()))
-        self.assertEqual(wire.completion(5).error, pb.ERROR_SUCCESS)
+    @classmethod
+    def setUpClass(cls):
+        cls.arguments = ("--policy", lending.policy_file(cls, "Allow=tcp 127.0.0.1 * +loopback +lend"))
+        super().setUpClass()
+
+    def test_a_lent_socket(self):
+        wire, listener = self.wire(), self.listener()
+        wire.send(wire.open(5, 1), lending.connect(6, 1, listener.getsockname(), lending.HELD))
+        self.assertEqual(wire.completion(6).error, pb.ERROR_SUCCESS)
         self.succeed()
         self.assertEqual(wire.ended()[0].error, pb.ERROR_CONNECTION_ABORTED)
 

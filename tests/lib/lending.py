@@ -19,6 +19,15 @@ def policy(*lines):
     return "".join(line + "\n" for line in ("[Rules]", *lines))
 
 
+def policy_file(cls, *lines):
+    """With these rules, for as long as the tests of that class run."""
+    with tempfile.NamedTemporaryFile("w", suffix=".policy", delete=False) as file:
+        file.write(policy(*lines))
+    os.chmod(file.name, 0o644)
+    cls.addClassCleanup(os.unlink, file.name)
+    return file.name
+
+
 def connect(op, number, address, lend, payload=b"", timeout_ms=0):
     return request(pb.VERB_CONNECT, op, number, payload, timeout_ms,
                    connect=pb.Connect(endpoint=endpoint(address), lend=lend))
@@ -55,11 +64,7 @@ class Lending(DaemonTest):
 
     @classmethod
     def setUpClass(cls):
-        with tempfile.NamedTemporaryFile("w", suffix=".policy", delete=False) as file:
-            file.write(policy(*cls.RULES))
-        os.chmod(file.name, 0o644)
-        cls.policy = file.name
-        cls.addClassCleanup(os.unlink, cls.policy)
+        cls.policy = policy_file(cls, *cls.RULES)
         with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
             pass
         if os.getuid() == 0:

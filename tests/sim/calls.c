@@ -254,6 +254,19 @@ static int copy_address(const struct sockaddr_storage *from, struct sockaddr *ad
     return 0;
 }
 
+/* As it is bound: one that is made for a session, from the directory of its directory. */
+static int copy_path(const char *path, struct sockaddr *addr, socklen_t *len)
+{
+    const char *share = strstr(path, "/share/");
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+
+    path = share ? share + strlen("/share/") : path;
+    memcpy(un.sun_path, path, strnlen(path, sizeof(un.sun_path) - 1));
+    memcpy(addr, &un, *len < sizeof(un) ? *len : sizeof(un));
+    *len = sizeof(un);
+    return 0;
+}
+
 int __wrap_getsockname(int fd, struct sockaddr *addr, socklen_t *len)
 {
     int r;
@@ -268,6 +281,8 @@ int __wrap_getsockname(int fd, struct sockaddr *addr, socklen_t *len)
             tcp_source(file->u.udp->family, &local);
         return copy_address(&local, addr, len);
     }
+    if (file && file->kind == FILE_LISTENER)
+        return copy_path(file->u.listener->path, addr, len);
     return (int)calls_leave(file ? -EOPNOTSUPP : r);
 }
 

@@ -54,6 +54,8 @@ static struct seen {
 
 /* Listeners that the daemon before has left; NULL: none. */
 static struct kfile *kept_listeners[2];
+/* The one that starts gets sessions before it makes listeners for others. */
+static bool has_heir;
 
 static int listen_at(const char *path)
 {
@@ -141,8 +143,10 @@ void daemon_start(const struct daemon_manner *manner)
                            NULL) == 0);
     SIM_MUST(listeners_add(&d.listeners, LISTENER_CONTROL, "control", listen_at(DAEMON_CONTROL),
                            NULL) == 0);
-    SIM_MUST(maker_begin(&d.shared.maker, w, "/sim") == 0);
-    shared_listeners_init(&d.shared, &d.listeners, true);
+    shared_listeners_init(&d.shared, &d.listeners);
+    shared_listeners_open(&d.shared, "/sim");
+    if (!has_heir)
+        shared_listeners_begin(&d.shared);
     w->fds_max = 1024;
     set_limits(w, manner);
     d.is_running = d.is_stirred = true;
@@ -302,13 +306,11 @@ struct cargo {
 /* lost() is called for each that does not go over. */
 static uint32_t choose_sessions(void (*lost)(const struct kfile *end))
 {
-    uint32_t count = 0;
+    uint32_t count = state_choose(&d.worker);
 
     list_for_each (&d.worker.sessions, it) {
-        struct session *s = container_of(it, struct session, node);
+        const struct session *s = container_of(it, struct session, node);
 
-        s->is_handed_over = state_carries(s);
-        count += s->is_handed_over;
         if (!s->is_handed_over && s->transport.fd >= 0)
             lost(fd_file(s->transport.fd));
     }
@@ -379,6 +381,7 @@ static void unload(struct cargo *c, const uint8_t *data, size_t len)
         if (!r.taken[i])
             sim_fail("not-restored: a descriptor was not taken");
     d.listeners.clients += r.sessions;
+    shared_listeners_begin(&d.shared);
     state_resume(&d.worker);
     daemon_check();
     sim_free(descriptors);
@@ -418,7 +421,9 @@ void daemon_restart(const struct daemon_manner *manner, void (*lost)(const struc
     state_writer_deinit(&c.out);
     sim.faults = faults;
     end();
+    has_heir = true;
     daemon_start(manner);
+    has_heir = false;
     sim.actor = ACTOR_DAEMON;
     sim.faults &= ~(1u << FAULT_ALLOC);
     if (is_invalid)

@@ -442,27 +442,17 @@ void program_make(uint64_t seed, struct program *ret)
     add_arrivals(ret);
 }
 
-/* A session that has such a thing does not go over. */
-static bool holds_back(enum step_kind kind)
-{
-    return kind == STEP_BUFFER || kind == STEP_POOL || kind == STEP_MULTISHOT || kind == STEP_SHARE;
-}
-
 void program_add_restarts(struct program *program)
 {
     struct program before = *program;
     uint32_t one_in;
-    bool goes_over;
 
     sim.rng = sim_mix(program->seed, 17);
-    goes_over = sim_chance(2);
     one_in = 3 + sim_random(40);
     program->count = 0;
     for (uint32_t i = 0; i < before.count && program->count < STEPS_MAX; i++) {
         struct step *step = &program->steps[program->count];
 
-        if (goes_over && holds_back(before.steps[i].kind))
-            continue;
         *step = before.steps[i];
         program->count++;
         if (!sim_chance(one_in) || program->count == STEPS_MAX)

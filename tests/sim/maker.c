@@ -34,7 +34,7 @@ static int make(const struct maker *m, const char *name)
 
 static void arm(struct maker *m)
 {
-    fd_file(m->fd)->u.timer = list_is_empty(&m->users)
+    fd_file(m->fd)->u.timer = list_is_empty(&m->users) || !m->is_ready
                                   ? 0
                                   : sim.now_ns + sim_random(40) * UINT64_C(1000000) + 1;
 }
@@ -46,7 +46,7 @@ static void on_time(struct ev_loop *loop, struct ev_io *io, int events)
 
     (void)loop;
     (void)events;
-    if (!m->is_late && sim_fault(FAULT_NO_MEMORY, 40)) {
+    if (!m->is_late && m->is_ready && sim_fault(FAULT_NO_MEMORY, 40)) {
         m->is_late = true; /* it has ended */
         m->on_lost(m, "has ended");
     }
@@ -59,17 +59,37 @@ static void on_time(struct ev_loop *loop, struct ev_io *io, int events)
     arm(m);
 }
 
-int maker_begin(struct maker *m, struct worker *w, const char *dir)
+void maker_attach(struct maker *m, struct worker *w)
 {
     list_init(&m->users);
     m->worker = w;
-    m->is_late = false; /* as long as it lives */
-    snprintf(m->directory, sizeof(m->directory), "%s/share", dir);
+    m->is_late = m->is_ready = false;
     m->fd = fd_install(file_new(FILE_TIMER));
     ev_io_init(&m->io, on_time, m->fd, EV_READ);
     m->io.data = m;
     ev_io_start(w->loop, &m->io);
+}
+
+int maker_begin(struct maker *m, const char *dir)
+{
+    snprintf(m->directory, sizeof(m->directory), "%s/share", dir);
     return 0;
+}
+
+/* A socket that listens has its path as long as it is open: there is nothing else to keep. */
+int maker_keep(struct maker *m, const char (*names)[MAKER_NAME_BYTES], size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        SIM_MUST(maker_is_name(names[i]));
+    m->is_ready = true;
+    arm(m);
+    return 0;
+}
+
+void maker_leave(struct maker *m, bool stays)
+{
+    (void)m;
+    (void)stays;
 }
 
 void maker_ask(struct maker *m, struct maker_job *job)

@@ -110,8 +110,13 @@ static void setup(void)
     process = pair[1];
     ck_assert_int_eq(send(process, &(struct maker_answer){0}, sizeof(struct maker_answer), 0),
                      sizeof(struct maker_answer));
-    ck_assert_int_eq(maker_begin(&maker, &core->worker, "/tmp"), 0);
+    maker_attach(&maker, &core->worker);
+    ck_assert_int_eq(maker_begin(&maker, "/tmp"), 0);
     ck_assert_int_gt(recv(process, &(char[256]){0}, 256, 0), 0); /* the path */
+    ck_assert_int_eq(send(process, &(struct maker_answer){0}, sizeof(struct maker_answer), 0),
+                     sizeof(struct maker_answer));
+    ck_assert_int_eq(maker_keep(&maker, NULL, 0), 0);
+    ck_assert_int_eq(recv(process, &(char[256]){0}, 256, 0), sizeof(uint32_t)); /* how many names */
     for (unsigned int i = 0; i < JOBS; i++) {
         jobs[i] = (struct maker_job){.done = done, .late = late};
         list_init(&jobs[i].node);

@@ -358,12 +358,54 @@ static void multishot_without_slices(struct parts *p)
     p->receive.receive_flags = RECEIVE_MULTISHOT;
     p->receive.bytes = 0;
 }
+static void sharer_is_missing(struct parts *p)
+{
+    p->session.sharer = 7;
+}
+static void sharer_comes_later(struct parts *p)
+{
+    p->session.sharer = p->session.id;
+}
+static void rights_of_nobody(struct parts *p)
+{
+    p->session.may_not_lend = true;
+}
+static void share(struct parts *p, const char *name, uint32_t descriptor)
+{
+    static Asockd__State__Shared shared, *at[] = {&shared};
+
+    asockd__state__shared__init(&shared);
+    shared.name = (char *)(uintptr_t)name;
+    shared.descriptor = descriptor;
+    p->session.shared = at;
+    p->session.n_shared = 1;
+}
+static void shares_nothing(struct parts *p)
+{
+    share(p, "0123456789abcdef0123456789abcdef", 0);
+}
+static void shares_a_connection(struct parts *p)
+{
+    share(p, "0123456789abcdef0123456789abcdef", CONNECTION);
+}
+static void shares_by_a_long_name(struct parts *p)
+{
+    static char name[200];
+
+    share(p, memset(name, 'a', sizeof(name) - 1), CONNECTION);
+}
 static void reference_with_data(struct parts *p)
 {
     p->send.flags |= ASOCKD__STATE__OP__FLAG__REFERENCE;
 }
 
 static void (*const wrongs[])(struct parts *p) = {
+    sharer_is_missing,
+    sharer_comes_later,
+    rights_of_nobody,
+    shares_nothing,
+    shares_a_connection,
+    shares_by_a_long_name,
     buffer_zero,
     same_place,
     length_of_nothing,
