@@ -275,6 +275,8 @@ libasockd_la_SOURCES = \
 	daemon/server/maker_process.c \
 	daemon/server/notify.c \
 	daemon/server/notify.h \
+	daemon/server/plan.c \
+	daemon/server/plan.h \
 	daemon/server/question.c \
 	daemon/server/question.h \
 	daemon/server/reload.c \
