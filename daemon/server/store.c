@@ -371,10 +371,14 @@ static int pack(int fd, int memfd, const struct state_writer *out)
     return r == -ETIMEDOUT ? -ENOBUFS : r;
 }
 
-static void end_in_reset(const struct state_writer *out, bool on)
+static void end_in_reset(const struct store *s, bool on)
 {
-    for (uint32_t i = 0; i < out->descriptor_count; i++)
-        state_end_in_reset(out->descriptors[i], on);
+    list_for_each (&s->listeners->worker->sessions, it) {
+        const struct session *session = container_of(it, struct session, node);
+
+        if (session->is_handed_over)
+            state_end_in_reset(session, on);
+    }
 }
 
 /* Closed by all, it would be gone, and the other end hung up. */
@@ -406,14 +410,14 @@ static int deliver(struct store *s, struct notifier *n, int memfd, const struct 
 {
     int r;
 
-    end_in_reset(out, true);
+    end_in_reset(s, true);
     r = pack(s->pair[0], memfd, out);
     if (r == 0)
         r = notifier_store(n, STORE_NAME, s->pair[1], time_now_ms() + STORE_MS);
     if (r == 0)
         r = check_stored(s);
     if (r < 0)
-        end_in_reset(out, false);
+        end_in_reset(s, false);
     return r;
 }
 

@@ -284,39 +284,49 @@ static int option(int fd, int name)
     return getsockopt(fd, SOL_SOCKET, name, &value, &len) < 0 ? -1 : value;
 }
 
-/* A listening socket would hand it on to what it accepts. */
-void state_end_in_reset(int fd, bool on)
+static void end_in_reset(int fd, bool on)
 {
     const struct linger reset = {.l_onoff = on};
 
-    if (option(fd, SO_PROTOCOL) == IPPROTO_TCP && option(fd, SO_ACCEPTCONN) == 0)
-        setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+}
+
+/* A listening socket would hand it on to what it accepts. */
+static void end_socket_in_reset(const struct sock *sock, bool on)
+{
+    struct connect_past past;
+
+    if (sock->ns.fd >= 0 && !sock->bound && !sock->dgram)
+        end_in_reset(sock->ns.fd, on);
+    if (!sock->connect)
+        return;
+    connect_save(sock->connect, &past);
+    for (uint32_t i = 0; i < past.attempt_count; i++)
+        end_in_reset(past.attempts[i].fd, on);
+}
+
+void state_end_in_reset(const struct session *s, bool on)
+{
+    struct sock *sock;
+
+    session_for_each_sock (s, sock)
+        end_socket_in_reset(sock, on);
 }
 
 void state_discard(int fd)
 {
-    state_end_in_reset(fd, true);
+    if (option(fd, SO_PROTOCOL) == IPPROTO_TCP && option(fd, SO_ACCEPTCONN) == 0)
+        end_in_reset(fd, true);
     close(fd);
-}
-
-static void resume_connect(struct op *op)
-{
-    struct connect_past past;
-
-    connect_save(op, &past);
-    for (uint32_t i = 0; i < past.attempt_count; i++)
-        state_end_in_reset(past.attempts[i].fd, false);
-    connect_resume(op);
 }
 
 static void resume_socket(struct session *s, struct sock *sock)
 {
-    if (sock->ns.fd >= 0)
-        state_end_in_reset(sock->ns.fd, false);
+    end_socket_in_reset(sock, false);
     if (sock->hangup)
         hangup_resume(sock->hangup);
     if (sock->connect) {
-        resume_connect(sock->connect);
+        connect_resume(sock->connect);
         return;
     }
     if (sock->lingers) {

@@ -49,7 +49,7 @@ void state_leave_session(struct session *s);
  * While nobody goes on with it: a TCP connection that is closed then is reset. state_resume() ends
  * that, too.
  */
-void state_end_in_reset(int fd, bool on);
+void state_end_in_reset(const struct session *s, bool on);
 
 /* ---- the new one ---- */
 

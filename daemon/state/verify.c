@@ -108,16 +108,20 @@ int verify_bound(int fd, uint64_t cookie, const struct endpoint *local, bool lis
     return set_non_blocking(fd);
 }
 
+/*
+ * Of thousands of connections, while their clients wait: no call is made whose answer another one
+ * gives. One that has a peer is of its family, and does not listen; SO_TYPE tells TCP apart from
+ * raw sockets, which nobody has that cookie of.
+ */
 int verify_connection(int fd, uint64_t cookie, const struct endpoint *remote)
 {
     struct sockaddr_storage addr;
     socklen_t len = sizeof(addr);
 
-    if (!is_tcp(fd, cookie, 0))
-        return -EBADMSG;
     if (getpeername(fd, (struct sockaddr *)&addr, &len) < 0)
-        return errno == ENOTCONN ? set_non_blocking(fd) : -EBADMSG;
-    if (!is_at(&addr, len, remote))
+        return errno == ENOTCONN && is_tcp(fd, cookie, 0) ? set_non_blocking(fd) : -EBADMSG;
+    if (!is_at(&addr, len, remote) || option(fd, SO_PROTOCOL) != IPPROTO_TCP ||
+        !has_cookie(fd, cookie) || (cookie == 0 && option(fd, SO_TYPE) != SOCK_STREAM))
         return -EBADMSG;
     return set_non_blocking(fd);
 }

@@ -289,10 +289,9 @@ static void move(struct core *from, struct taker *to)
     state_save_daemon(&w, &from->worker, lock, 0, 1);
     state_save_session(&w, from->session);
     ck_assert_int_eq(state_finish(&w, &data, &len), 0);
-    for (uint32_t i = 0; i < w.descriptor_count; i++) {
-        state_end_in_reset(w.descriptors[i], true);
+    state_end_in_reset(from->session, true);
+    for (uint32_t i = 0; i < w.descriptor_count; i++)
         to->descriptors[i] = dup(w.descriptors[i]);
-    }
     to->r.descriptor_count = w.descriptor_count;
     ck_assert_int_eq(state_read(&in, data, len), 0);
     ck_assert_int_eq(state_restore(&to->r, &in), 0);
