@@ -27,6 +27,7 @@ struct loader {
     /* Under the lock. */
     struct list jobs, done;
     bool has_begun, ends, has_ended; /* the thread runs code of ours; is to end; nearly has */
+    bool is_left;                    /* what there is of it is the thread's */
 };
 
 static struct loader_job *take_first(struct list *jobs)
@@ -70,6 +71,30 @@ static void give(struct loader *l, struct loader_job *job)
     pthread_mutex_unlock(&l->lock);
 }
 
+static void release(struct loader *l)
+{
+    struct loader_job *job;
+
+    while ((job = take_first(&l->jobs)) || (job = take_first(&l->done)))
+        job->drop(job);
+    pthread_cond_destroy(&l->changed);
+    pthread_mutex_destroy(&l->lock);
+    mem_free(l);
+}
+
+/* True: nobody else has it any more. */
+static bool end(struct loader *l)
+{
+    bool is_left;
+
+    pthread_mutex_lock(&l->lock);
+    l->has_ended = true;
+    is_left = l->is_left;
+    pthread_cond_broadcast(&l->changed);
+    pthread_mutex_unlock(&l->lock);
+    return is_left;
+}
+
 static void *run(void *data)
 {
     struct loader *l = data;
@@ -85,7 +110,8 @@ static void *run(void *data)
         job->run(job);
         give(l, job);
     }
-    set(l, &l->has_ended);
+    if (end(l))
+        release(l);
     return NULL;
 }
 
@@ -132,10 +158,7 @@ static bool await(struct loader *l, const bool *flag)
     return is_set;
 }
 
-/*
- * Signals are the loop's. What glibc does at a thread's start the filter does not allow: it has
- * begun when this returns.
- */
+/* Signals are the loop's. */
 static int start_thread(struct loader *l)
 {
     sigset_t all, before;
@@ -145,20 +168,14 @@ static int start_thread(struct loader *l)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     err = pthread_create(&l->thread, NULL, run, l);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    while (err == 0 && !await(l, &l->has_begun))
-        ;
     return -err;
 }
 
-static void release(struct loader *l)
+/* What glibc does at a thread's start the filter does not allow. */
+void loader_await(struct loader *l)
 {
-    struct loader_job *job;
-
-    while ((job = take_first(&l->jobs)) || (job = take_first(&l->done)))
-        job->drop(job);
-    pthread_cond_destroy(&l->changed);
-    pthread_mutex_destroy(&l->lock);
-    mem_free(l);
+    while (!await(l, &l->has_begun))
+        ;
 }
 
 int loader_new(struct worker *w, struct loader **ret)
@@ -195,13 +212,29 @@ struct loader *loader_free(struct loader *l)
     if (!l)
         return NULL;
     set(l, &l->ends);
-    if (await(l, &l->has_ended)) {
-        pthread_join(l->thread, NULL);
-        ev_async_stop(l->worker->loop, &l->wake);
-        release(l);
-    } else {
-        ev_async_stop(l->worker->loop, &l->wake);
-        pthread_detach(l->thread);
+    await(l, &l->has_ended);
+    return loader_leave(l);
+}
+
+struct loader *loader_leave(struct loader *l)
+{
+    pthread_t thread;
+    bool has_ended;
+
+    if (!l)
+        return NULL;
+    thread = l->thread;
+    ev_async_stop(l->worker->loop, &l->wake);
+    pthread_mutex_lock(&l->lock);
+    l->ends = l->is_left = true;
+    has_ended = l->has_ended;
+    pthread_cond_broadcast(&l->changed);
+    pthread_mutex_unlock(&l->lock);
+    if (!has_ended) {
+        pthread_detach(thread);
+        return NULL;
     }
+    pthread_join(thread, NULL);
+    release(l);
     return NULL;
 }

@@ -23,13 +23,17 @@ struct loader_job {
     void (*drop)(struct loader_job *job); /* instead of one of them, or both: the daemon ends */
 };
 
-/* 0 or -errno. */
+/* 0 or -errno. Its thread is on the way. */
 int loader_new(struct worker *w, struct loader **ret);
+/* Before the system call filter: until the thread has begun. */
+void loader_await(struct loader *loader);
 /*
  * Waits for the job that is being done; one that does not end goes with the process. Accepts NULL;
  * returns it.
  */
 struct loader *loader_free(struct loader *loader);
+/* The same for a process that is in a hurry to end: does not wait for the thread. */
+struct loader *loader_leave(struct loader *loader);
 void loader_ask(struct loader *loader, struct loader_job *job);
 
 #endif

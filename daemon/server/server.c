@@ -424,6 +424,7 @@ static int server_init(struct server *server, const struct server_config *config
     hand_over_init(&server->hand_over, &server->listeners, on_handed_over);
     store_prepare(&server->store, &server->listeners);
     r = give_up_capabilities();
+    loader_await(server->loader);
     if (r >= 0 && !config->without_filter)
         r = hardening_enter(server->listeners.lock_fd >= 0 || config->takes_over);
     /* The other one stands still from here on: all that takes time is done. */
@@ -446,7 +447,11 @@ static void server_deinit(struct server *server)
     shared_listeners_deinit(&server->shared);
     if (!w->loop)
         return;
-    loader_free(server->loader);
+    /* Clients wait for the end of one that leaves them to the next process. */
+    if (server->is_leaving)
+        loader_leave(server->loader);
+    else
+        loader_free(server->loader);
     reload_deinit(&server->reload);
     notifier_deinit(&server->notifier);
     unwatch_signals(server);
