@@ -15,6 +15,7 @@
 #include "daemon/net/apart.h"
 #include "daemon/net/hangup.h"
 #include "daemon/policy/policy.h"
+#include "daemon/server/admin.h"
 #include "daemon/session/session_end.h"
 #include "daemon/session/sock.h"
 #include "daemon/state/state.h"
@@ -70,6 +71,7 @@ static void begin(struct daemon *d)
     now = 1000;
     MUST(worker_init(&d->worker, read_clock) == 0);
     d->worker.fds_max = 64;
+    d->worker.inspect = &admin_inspect_ops;
     d->worker.policy = policy_new(POLICY_DENY);
     MUST(d->worker.policy);
     MUST(resolver_new(d->worker.loop, NULL, &d->worker.resolver) == 0);
