@@ -155,6 +155,19 @@ class Streams(RestartTest):
                 wire.send(wire.make_send(50 + number, number, b"hello"))
                 self.assertEqual(peer.recv(5, socket.MSG_WAITALL), b"hello")
 
+    def test_a_sandbox_that_was_started_before(self):
+        """Its mounts and its socket file are of before the restart: it connects behind it."""
+        server, go = self.server(boxed.echo_once), "/run/asock-test-go"
+        connect = f"/usr/bin/python3 {boxed.CLIENT_DIR}/client.py exchange 127.0.0.1 {server.port} hello"
+        sandbox = boxed.Unit("exec", ["/bin/sh", "-c", f"until [ -e {go} ]; do sleep 0.05; done; exec {connect}"], boxed.SANDBOX)
+        self.assertEqual(sandbox.status, 0, sandbox.started.stdout)
+        self.waiting()  # the daemon runs
+        self.restart()
+        self.addCleanup(os.unlink, go)
+        with open(go, "w", encoding="ascii"):
+            pass
+        await_true("its answer", lambda: "echo: hello" in sandbox.output)
+
     def test_operations_of_the_library(self):
         server = self.server(say_nothing)
         context = boxed.client.Context()
