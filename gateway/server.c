@@ -24,12 +24,12 @@
 
 #define BACKLOG 1024
 /*
- * Of a program's connection by TCP: what the kernel holds of its data. It makes room for twice as
- * much, for its own records. Left to itself it makes room for up to 32 MiB, and a program that
- * sends more than the daemon takes then fills them: nothing is in the processor's cache any more
- * when it is read.
+ * Of a connection within this host: what the kernel holds of the data that comes. It makes room for
+ * twice as much, for its own records. Left to itself it makes room for up to 32 MiB, and whoever
+ * sends faster than this process reads then fills them: nothing is in the processor's cache any
+ * more when it is read.
  */
-#define PROGRAM_BUFFER (384 * 1024)
+#define LOCAL_BUFFER (384 * 1024)
 #define ACCEPTS_MAX 16
 #define RETRY_SECONDS 0.1
 #define RECLAIM_PERIOD 0.1
@@ -197,6 +197,36 @@ static bool is_loopback(const struct sockaddr_storage *address)
     return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
 }
 
+int gateway_listen_tcp(struct gateway *gateway, const struct sockaddr_storage *address,
+                       uint16_t *ret_port)
+{
+    struct sockaddr_storage addr = *address;
+    socklen_t len = addr.ss_family == AF_INET ? sizeof(struct sockaddr_in)
+                                              : sizeof(struct sockaddr_in6);
+    int fd, r;
+
+    if (!is_loopback(address))
+        return -EINVAL;
+    fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1},
+                     sizeof(int)); /* for those that are accepted */
+    gateway_bound_buffer(gateway, fd);
+    if (bind(fd, (struct sockaddr *)&addr, len) < 0 || listen(fd, BACKLOG) < 0 ||
+        getsockname(fd, (struct sockaddr *)&addr, &len) < 0) {
+        r = -errno;
+        close(fd);
+        return r;
+    }
+    if (ret_port)
+        *ret_port = ntohs(((struct sockaddr_in *)&addr)->sin_port); /* of both families */
+    return add_listener(gateway, fd, NULL);
+}
+
+/* ---- buffers of the kernel ---- */
+
 /*
  * A size that was set no longer grows, so one that net.core.rmem_max cuts would be worse than none.
  */
@@ -213,38 +243,10 @@ static bool allows_buffer(int size)
     return got >= 2 * size;
 }
 
-/* For those that are accepted. */
-static void set_options(int fd)
+void gateway_bound_buffer(const struct gateway *gateway, int fd)
 {
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-    if (allows_buffer(PROGRAM_BUFFER))
-        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){PROGRAM_BUFFER}, sizeof(int));
-}
-
-int gateway_listen_tcp(struct gateway *gateway, const struct sockaddr_storage *address,
-                       uint16_t *ret_port)
-{
-    struct sockaddr_storage addr = *address;
-    socklen_t len = addr.ss_family == AF_INET ? sizeof(struct sockaddr_in)
-                                              : sizeof(struct sockaddr_in6);
-    int fd, r;
-
-    if (!is_loopback(address))
-        return -EINVAL;
-    fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return -errno;
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
-    set_options(fd);
-    if (bind(fd, (struct sockaddr *)&addr, len) < 0 || listen(fd, BACKLOG) < 0 ||
-        getsockname(fd, (struct sockaddr *)&addr, &len) < 0) {
-        r = -errno;
-        close(fd);
-        return r;
-    }
-    if (ret_port)
-        *ret_port = ntohs(((struct sockaddr_in *)&addr)->sin_port); /* of both families */
-    return add_listener(gateway, fd, NULL);
+    if (gateway->may_bound)
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){LOCAL_BUFFER}, sizeof(int));
 }
 
 /* ---- blocks ---- */
@@ -428,6 +430,7 @@ int gateway_new(struct ev_loop *loop, const struct gateway_config *config, struc
     if (gateway && gateway->scratch) {
         gateway->loop = loop;
         gateway->config = *config;
+        gateway->may_bound = allows_buffer(LOCAL_BUFFER);
         uplink_init(&gateway->uplink, loop, on_lost, gateway);
         ev_init(&gateway->reclaim, on_reclaim);
         ev_init(&gateway->retry, on_retry);

@@ -89,6 +89,7 @@ struct gateway {
     unsigned int datagrams_sent;    /* of a transparent network, on their way to the daemon */
     bool is_paused;                 /* listeners are not watched */
     bool is_draining;               /* and never will be again */
+    bool may_bound;                 /* gateway_bound_buffer() does something */
     struct opening *opening;        /* a session */
     struct session_wait *waits;
     struct list places;     /* of place_wait: the first has waited for longest */
@@ -115,6 +116,8 @@ void session_wait_end(struct session_wait *wait);
 void gateway_await_place(struct gateway *gateway, struct place_wait *wait);
 /* True: others wait for a socket, so a new client has to wait too. */
 bool gateway_has_queue(const struct gateway *gateway);
+/* Of a TCP connection within this host, or a listener: the kernel is to hold little of its data. */
+void gateway_bound_buffer(const struct gateway *gateway, int fd);
 /* Blocks are short: makes idle connections give theirs back. */
 void gateway_want_blocks(struct gateway *gateway);
 /* Stops accepting: connections stay in the listeners' queues. */

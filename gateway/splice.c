@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -266,6 +267,21 @@ void splice_step(struct client *client)
         run_both(client);
 }
 
+/* A distant server needs as large a buffer as the kernel chooses. */
+static bool is_within_host(int fd)
+{
+    struct sockaddr_storage peer = {0};
+    const struct sockaddr_in *in = (const struct sockaddr_in *)&peer;
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&peer;
+    socklen_t len = sizeof(peer);
+
+    if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
+        return false;
+    if (peer.ss_family == AF_INET)
+        return ntohl(in->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    return peer.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+}
+
 void splice_begin(struct client *client, int fd)
 {
     struct gateway *gateway = client->gateway;
@@ -278,6 +294,8 @@ void splice_begin(struct client *client, int fd)
         client_abort(client);
         return;
     }
+    if (is_within_host(fd))
+        gateway_bound_buffer(gateway, fd);
     spliced->up = (struct course){.from = client->io.fd, .to = fd, .pipe = {-1, -1}};
     spliced->down = (struct course){.from = fd, .to = client->io.fd, .pipe = {-1, -1}};
     spliced->lent = (struct lent_socket){.fd = fd, .tell = on_lent};

@@ -12,6 +12,7 @@ import threading
 import unittest
 
 import asockctl
+import proxy
 import test_proxy
 from asockd import Daemon, DaemonTest
 from suspend import suspend
@@ -117,6 +118,12 @@ class Proxy(Lent):
         self.assertEqual(test_proxy.exactly(client, 6), b"answer")
         peer.shutdown(socket.SHUT_WR)
         self.assertEqual(client.recv(1), b"")
+
+    def test_what_either_side_sends_ahead_is_bounded(self):
+        for way in (0, 1):
+            ends = self.tunnel()
+            proxy.check_ahead(self, self.proxy, ends[way], ends[1 - way])
+            self.proxy.send_signal(signal.SIGCONT)
 
     def test_many_small_messages(self):
         client, peer = self.tunnel()

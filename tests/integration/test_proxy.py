@@ -4,7 +4,6 @@
 import os
 import queue
 import select
-import signal
 import socket
 import struct
 import subprocess
@@ -14,11 +13,10 @@ import threading
 import asockctl
 from asockd import Daemon
 import fake_asockd
-from proxy import DEADLINE, LOOPBACK, Proxy, ProxyTest, TUNNELS, connect, exactly, socks5
+from proxy import DEADLINE, LOOPBACK, Proxy, ProxyTest, TUNNELS, check_ahead, connect, exactly, kernel_row, socks5
 from wire import pb
 
 FIN_WAIT1 = 4  # of /proc/net/tcp
-PROGRAM_BUFFER = 768 << 10  # for the data of a program that sends faster than it is taken
 
 
 class Tunnels(ProxyTest):
@@ -131,24 +129,8 @@ class Tunnels(ProxyTest):
         self.assertEqual(len(self.read_all(client)), sent)
 
     def test_what_a_program_sends_ahead_is_bounded(self):
-        """However much it has sent before: while the proxy is stopped its kernel takes no more than this."""
-        with open("/proc/sys/net/core/rmem_max", encoding="ascii") as file:
-            if int(file.read()) < PROGRAM_BUFFER // 2:
-                self.skipTest("net.core.rmem_max allows no buffer of this size")
         client, peer = self.tunnel()
-        thread = threading.Thread(target=client.sendall, args=(bytes(64 << 20),))
-        thread.start()
-        for _ in range(64):
-            self.assertEqual(len(exactly(peer, 1 << 20)), 1 << 20)
-        thread.join(DEADLINE)
-        self.proxy.send_signal(signal.SIGSTOP)
-        self.addCleanup(self.proxy.send_signal, signal.SIGCONT)
-        os.waitid(os.P_PID, self.proxy.pid, os.WSTOPPED | os.WNOWAIT)
-        client.setblocking(False)
-        with self.assertRaises(BlockingIOError):
-            while True:
-                client.send(bytes(1 << 20))
-        self.assertLessEqual(int(self.row_of(client)[4].partition(":")[2], 16), PROGRAM_BUFFER)
+        check_ahead(self, self.proxy, client, peer)
 
     def test_a_request_that_is_cut_does_not_cut_the_response(self):
         """The peer has answered and closes without reading the request: the program gets the whole answer."""
@@ -181,17 +163,9 @@ class Tunnels(ProxyTest):
                     break
         sock.settimeout(DEADLINE)
 
-    def row_of(self, client):
-        """The kernel's of the proxy's end, while it has one with a process; an orphan has no inode."""
-        local, remote = self.proxy.port, client.getsockname()[1]
-        with open("/proc/net/tcp", encoding="ascii") as table:
-            for row in map(str.split, table):
-                if row[1].endswith(f":{local:04X}") and row[2].endswith(f":{remote:04X}") and row[9] != "0":
-                    return row
-        return None
-
     def state_of(self, client):
-        row = self.row_of(client)
+        """Of the proxy's end."""
+        row = kernel_row(self.proxy.port, client.getsockname()[1])
         return row and int(row[3], 16)
 
     def test_many_connections_at_once(self):

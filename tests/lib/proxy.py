@@ -9,12 +9,14 @@ import socket
 import struct
 import subprocess
 import tempfile
+import threading
 
 import asockctl
 from asockd import DaemonTest
 
 DEADLINE = asockctl.DEADLINE
 LOOPBACK = socket.inet_aton("127.0.0.1")
+KERNEL_BUFFER = 768 << 10  # of a connection within the host, for data that comes faster than it is read
 
 
 class Proxy(asockctl.Tool):
@@ -72,6 +74,36 @@ TUNNELS = {
     "socks4a": (socks4a, 8, slice(1, 2), b"\x5a"),
     "connect": (connect, 39, slice(0, 12), b"HTTP/1.1 200"),
 }
+
+
+def kernel_row(local, remote):
+    """Of an IPv4 connection between two ports, while a process has it: an orphan has no inode."""
+    with open("/proc/net/tcp", encoding="ascii") as table:
+        for row in map(str.split, table):
+            if row[1].endswith(f":{local:04X}") and row[2].endswith(f":{remote:04X}") and row[9] != "0":
+                return row
+    return None
+
+
+def check_ahead(test, proxy, source, sink):
+    """However much source has sent through the proxy before: while that is stopped its kernel takes no more than this."""
+    with open("/proc/sys/net/core/rmem_max", encoding="ascii") as file:
+        if int(file.read()) < KERNEL_BUFFER // 2:
+            test.skipTest("net.core.rmem_max allows no buffer of this size")
+    thread = threading.Thread(target=source.sendall, args=(bytes(64 << 20),))
+    thread.start()
+    for _ in range(64):
+        test.assertEqual(len(exactly(sink, 1 << 20)), 1 << 20)
+    thread.join(DEADLINE)
+    proxy.send_signal(signal.SIGSTOP)
+    test.addCleanup(proxy.send_signal, signal.SIGCONT)
+    os.waitid(os.P_PID, proxy.pid, os.WSTOPPED | os.WNOWAIT)
+    source.setblocking(False)
+    with test.assertRaises(BlockingIOError):
+        while True:
+            source.send(bytes(1 << 20))
+    row = kernel_row(source.getpeername()[1], source.getsockname()[1])
+    test.assertLessEqual(int(row[4].partition(":")[2], 16), KERNEL_BUFFER)
 
 
 class ProxyTest(DaemonTest):
