@@ -18,6 +18,9 @@ DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 # For each of thousands: what was measured, and something for another allocator's rounding.
 IDLE_BYTES = 600
 IDLE_CLIENT_BYTES = 1470
+# Replies and requests of all connections gather in blocks of the daemon's, more or less of them as it gets the processor, and
+# it keeps these blocks (IO_BLOCKS_KEPT).
+KEPT_BYTES = 512 << 10
 PROXY = "/lib/systemd/systemd-socket-proxyd"
 ROWS = "round trip,messages,up 64 KiB,down 64 KiB,connect,idle"
 
@@ -59,7 +62,7 @@ class Bench(unittest.TestCase):
         for system in ("direct", "asockd"):
             self.assertGreaterEqual(idle[system]["connections"], min(4200, DESCRIPTORS // 2 - 250))
         if not INSTRUMENTED:
-            self.assertLess(idle["asockd"]["user"], IDLE_BYTES)
+            self.assertLess(idle["asockd"]["user"], IDLE_BYTES + KEPT_BYTES / idle["asockd"]["connections"])
             self.assertLess(idle["asockd"]["client"], IDLE_CLIENT_BYTES)
 
     def test_where_shared_memory_begins(self):
