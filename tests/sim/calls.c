@@ -356,8 +356,8 @@ int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *len)
 
     if (!file)
         return (int)calls_leave(r);
-    if (level == IPPROTO_TCP && name == TCP_INFO) {
-        memset(value, 0, *len);
+    if (level == IPPROTO_TCP && name == TCP_INFO && file->kind == FILE_TCP) {
+        tcp_tell_info(file->u.tcp, value, len);
         return 0;
     }
     if (level == SOL_SOCKET && (name == SO_COOKIE || name == SO_PEERCRED))

@@ -30,6 +30,7 @@
 #include "tests/sim/held.h"
 #include "tests/sim/idle.h"
 #include "tests/sim/kernel.h"
+#include "tests/sim/lent.h"
 #include "tests/sim/policies.h"
 #include "tests/sim/seams.h"
 #include "tests/sim/sim.h"
@@ -43,6 +44,7 @@ static struct daemon {
     struct shared_listeners shared;
     bool is_running;
     bool is_stirred;        /* something was done to it from outside of a turn */
+    bool is_leaving;        /* what it has is another process's */
     uint64_t stopped_until; /* ns */
 } d;
 
@@ -88,22 +90,25 @@ static void set_limits(struct worker *w, const struct daemon_manner *manner)
     quota_limit(w->quota, QUOTA_ATTEMPTS, 32);
 }
 
+#define FLAGS "+loopback +private +linklocal +local +special"
+/* The ports of lent.h. The gateway would splice what it is lent, past the simulated kernel. */
+#define ALLOW_TCP "Allow=tcp * 900-999 " FLAGS " +lend +lend-given\nAllow=tcp * * " FLAGS "\n"
+#define ALLOW_UDP "Allow=udp * * " FLAGS "\n"
+
 /* What oracle_check_connect() knows too. */
 static struct policy *make_policy(void)
 {
-    static const char text[] = "[Rules]\n"
+    static const char some[] = "[Rules]\n"
                                "Deny=tcp n7.sim *\n"
                                "Deny=tcp 10.0.0.2 *\n"
-                               "Deny=tcp 2001:db8::3 *\n"
-                               "Allow=tcp * * +loopback +private +linklocal +local +special\n"
-                               "Deny=udp 10.0.0.2 *\n"
-                               "Allow=udp * * +loopback +private +linklocal +local +special\n";
-    struct policy *policy;
+                               "Deny=tcp 2001:db8::3 *\n" ALLOW_TCP
+                               "Deny=udp 10.0.0.2 *\n" ALLOW_UDP;
+    static const char any[] = "[Rules]\n" ALLOW_TCP ALLOW_UDP
+                              "[Egress]\nOptions=TrafficClass HopLimit\n";
+    const char *text = sim.faults & 1u << FAULT_DENIES ? some : any;
+    struct policy *policy = policy_new(POLICY_DENY);
     struct conf_reader reader;
 
-    if (!(sim.faults & 1u << FAULT_DENIES))
-        return policy_new(POLICY_ANY);
-    policy = policy_new(POLICY_DENY);
     SIM_MUST(asock_conf_open_text(&reader, "sim.policy", text, strlen(text)) == 0);
     SIM_MUST(policy_file_parse(&reader, POLICY_FILE, POLICY_RULES_MAX, &policy->files[0]) == 0);
     asock_conf_close(&reader);
@@ -412,6 +417,7 @@ void daemon_restart(const struct daemon_manner *manner, void (*lost)(const struc
     size_t len;
 
     daemon_continue();
+    d.is_leaving = true;
     sim.actor = ACTOR_DAEMON;
     sim.faults &= ~(1u << FAULT_ALLOC); /* without memory nothing goes over */
     load(&c, lost);
@@ -600,6 +606,8 @@ void daemon_check(void)
         sim_fail("miscounted: %u descriptors, %u counted", used, d.worker.fds_used);
     held_check(&d.worker);
     idle_check(&d.worker);
+    if (!d.is_leaving)
+        lent_check();
     check_turns();
 }
 

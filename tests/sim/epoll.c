@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * As much of epoll as the daemon has of its own beside libev's (no events asked for, EPOLLONESHOT),
- * and the library.
+ * As much of epoll as the daemon has of its own beside libev's (no events asked for, EPOLLONESHOT;
+ * level-triggered for lent sockets), and the library.
  */
 #include <errno.h>
 #include <poll.h>
@@ -84,15 +84,20 @@ int __wrap_epoll_ctl(int fd, int what, int of, struct epoll_event *event)
 int __wrap_epoll_wait(int fd, struct epoll_event *events, int most, int timeout)
 {
     const struct kfile *file = fd_file(fd);
-    struct epoll_item *item;
+    struct epoll_item *next, item;
     int count = 0;
 
     calls_enter();
     SIM_MUST(file && file->kind == FILE_EPOLL && timeout == 0);
-    while (count < most && (item = epoll_next(file))) {
-        item->is_armed = false;
-        events[count].events = EPOLLHUP;
-        events[count++].data.ptr = item->data;
+    while (count < most && (next = epoll_next(file))) {
+        item = *next;
+        drop(file->u.epoll, item.file);
+        item.is_armed = !(item.events & EPOLLONESHOT);
+        file->u.epoll->items[file->u.epoll->count++] = item; /* behind the others */
+        events[count].events = (uint32_t)file_events(item.file);
+        events[count++].data.ptr = item.data;
+        if (item.is_armed && count == (int)file->u.epoll->count)
+            break;
     }
     return count;
 }

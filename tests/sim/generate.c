@@ -404,6 +404,28 @@ static void add_arrivals(struct program *program)
     }
 }
 
+/* In some programs there are lent connections between the other steps. */
+static void add_lent(struct program *program)
+{
+    static const enum step_kind kinds[] = {STEP_LEND,     STEP_LEND,     STEP_LENT_USE,
+                                           STEP_LENT_USE, STEP_LENT_USE, STEP_LENT_USE,
+                                           STEP_LENT_USE, STEP_LENT_END};
+    struct program before = *program;
+
+    if (sim_mix(program->seed, 47) % 5)
+        return;
+    program->count = 0;
+    for (uint32_t i = 0; i < before.count && program->count < STEPS_MAX; i++) {
+        uint64_t salt = sim_mix(program->seed, 3000 + i);
+
+        program->steps[program->count++] = before.steps[i];
+        for (unsigned int k = (unsigned int)(salt % 4); k > 0; k--) {
+            salt = sim_mix(salt, k);
+            add_step(program, kinds[salt % 8], salt / 8);
+        }
+    }
+}
+
 void program_make(uint64_t seed, struct program *ret)
 {
     static const uint32_t paces[] = {1, 3, 12, 12, 40};
@@ -440,6 +462,7 @@ void program_make(uint64_t seed, struct program *ret)
         ret->count++;
     }
     add_arrivals(ret);
+    add_lent(ret);
 }
 
 void program_add_restarts(struct program *program)

@@ -55,7 +55,8 @@ int fd_close(int fd)
     if (sim.actor != ACTOR_NONE && kernel.fds[fd - KERNEL_FD_FIRST].owner != sim.actor)
         sim_fail("foreign-descriptor: %d is closed by who has not opened it", fd);
     kernel.fds[fd - KERNEL_FD_FIRST].file = NULL;
-    epoll_forget(file);
+    if (file->refs == 1) /* as long as somebody has it, it stays in every epoll */
+        epoll_forget(file);
     file_unref(file);
     return 0;
 }

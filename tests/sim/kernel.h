@@ -87,6 +87,7 @@ struct tcp {
     int family, error;
     struct sockaddr_storage local, remote;
     unsigned int host, intent; /* intent: of connects; UINT32_MAX: none */
+    unsigned int lent;         /* number of the lent connection that it is to be, + 1; 0: none */
     uint64_t due;              /* the handshake's end; the next segment */
     struct tcp_option options[OPTIONS_MAX];
     unsigned int option_count;
@@ -192,6 +193,7 @@ void tcp_set_option(struct tcp *tcp, int level, int name, int value);
 uint64_t tcp_due(const struct tcp *tcp);
 void tcp_step(struct tcp *tcp);
 void tcp_reset_by_peer(struct tcp *tcp);
+void tcp_tell_info(const struct tcp *tcp, void *ret, socklen_t *len); /* TCP_INFO */
 
 /* So much of n at a time, where calls may be short. */
 size_t kernel_part(size_t n);

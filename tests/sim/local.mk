@@ -32,6 +32,8 @@ tests_sim_run_SOURCES = \
 	tests/sim/inbound.h \
 	tests/sim/kernel.c \
 	tests/sim/kernel.h \
+	tests/sim/lent.c \
+	tests/sim/lent.h \
 	tests/sim/listeners.c \
 	tests/sim/listeners.h \
 	tests/sim/main.c \

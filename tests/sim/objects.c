@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tests/sim/daemon.h"
+#include "tests/sim/lent.h"
 #include "tests/sim/policies.h"
 #include "tests/sim/steps.h"
 
@@ -136,6 +137,7 @@ void step_context_unref(const struct step *step)
     client->context = NULL;
     model_lost(client);
     datagrams_lost(client);
+    lent_lost(client);
     for (struct model_op *op = model.all_ops; op; op = op->next)
         if (op->client == client && op->op)
             op->op = LIB(asock_op_unref(op->op));

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/sim/lent.h"
 #include "tests/sim/steps.h"
 
 #define SEGMENTS_MAX 400
@@ -354,7 +355,7 @@ void peer_set_manner(struct tcp *tcp, uint64_t salt)
 /* Called by the kernel: who is at the other end of a connection, and how it behaves. */
 void peers_assign(struct tcp *tcp)
 {
-    if (tcp->intent >= model.intent_count)
+    if (lent_assign(tcp) || tcp->intent >= model.intent_count)
         return;
     oracle_check_connect(tcp);
     peer_set_manner(tcp, sim_mix(model.intents[tcp->intent].peer.salt, 5));

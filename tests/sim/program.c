@@ -13,6 +13,7 @@
 static const char *const names[STEP_KIND_COUNT] = {
 #define X(name) [STEP_##name] = #name,
     STEP_KINDS(X) LISTENER_STEP_KINDS(X) RAW_STEP_KINDS(X) RELAY_STEP_KINDS(X) ADDED_STEP_KINDS(X)
+        LENT_STEP_KINDS(X)
 #undef X
 };
 
@@ -105,6 +106,7 @@ void program_run(const struct program *program)
     step_finish();
     model_reset();
     datagrams_reset();
+    lent_reset();
     kernel_reset();
     alloc_reset();
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "tests/sim/lent.h"
 #include "tests/sim/listeners.h"
 #include "tests/sim/raw.h"
 #include "tests/sim/relay.h"
@@ -91,8 +92,9 @@ enum step_kind {
     STEP_NONE, /* the end of a list */
 #define X(name) STEP_##name,
     STEP_KINDS(X) LISTENER_STEP_KINDS(X) RAW_STEP_KINDS(X) RELAY_STEP_KINDS(X) ADDED_STEP_KINDS(X)
+        LENT_STEP_KINDS(X)
 #undef X
-        STEP_KIND_COUNT
+            STEP_KIND_COUNT
 };
 
 struct step {

@@ -121,10 +121,12 @@ static void step_restart(const struct step *step)
     for (unsigned int i = 0; i < CONTEXTS; i++)
         model.clients[i].is_lost = true;
     raw_killed();
-    if (step->kind == STEP_TERMINATE)
+    if (step->kind == STEP_TERMINATE) {
         daemon_terminate();
-    else
+    } else {
         daemon_kill();
+        lent_daemon_killed();
+    }
     daemon_start(&manner);
     if (model.stopped_until > sim_now_ms())
         model.stopped_until = sim_now_ms();
@@ -242,6 +244,9 @@ static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_RELAY_FIN] = step_relay,
     [STEP_RELAY_CLOSE] = step_relay,
     [STEP_RELAY_MUTE] = step_relay,
+    [STEP_LEND] = step_lend,
+    [STEP_LENT_USE] = step_lent_use,
+    [STEP_LENT_END] = step_lent_end,
 };
 
 /* A client that sends no Hello for ten seconds is ended: a step may wait that long. */
@@ -471,10 +476,12 @@ void step_finish(void)
     end_everything();
     unref_sockets();
     datagrams_close_all();
+    lent_close_all();
     settle_all();
     model_look();
     oracle_judge_all();
     datagrams_judge();
+    lent_judge();
     unref_everything();
     step_settle(90000);
     if (!daemon_is_empty())

@@ -5,6 +5,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/tcp.h>
 #include <string.h>
 
 #include "tests/sim/inbound.h"
@@ -66,6 +67,61 @@ void tcp_source(int family, struct sockaddr_storage *ret)
         inet_pton(AF_INET6, "2001:db8::1", &((struct sockaddr_in6 *)(void *)ret)->sin6_addr);
 }
 
+static void die(struct tcp *tcp)
+{
+    tcp->state = TCP_DEAD;
+    byte_queue_drop(&tcp->tx, byte_queue_len(&tcp->tx));
+}
+
+static void reset_peer(struct tcp *tcp, const char *why)
+{
+    if (tcp->state == TCP_OPEN && !tcp->peer_closed) {
+        sim_trace("tcp %u: the peer gets a reset: %s", tcp->index, why);
+        tcp->peer_saw_reset = !tcp->fin_delivered;
+    }
+    die(tcp);
+}
+
+/* Whoever has a descriptor of it has no connection any more. */
+static int dissolve(struct tcp *tcp)
+{
+    if (tcp->state != TCP_OPEN)
+        return 0;
+    byte_queue_drop(&tcp->rx, byte_queue_len(&tcp->rx));
+    tcp->error = ECONNRESET;
+    tcp->was_aborted = true;
+    reset_peer(tcp, "dissolved");
+    return 0;
+}
+
+static uint8_t info_state(const struct tcp *tcp)
+{
+    enum { ESTABLISHED = 1, SYN_SENT, FIN_WAIT1 = 4, CLOSE = 7, CLOSE_WAIT, LAST_ACK, LISTEN };
+
+    if (tcp->state == TCP_CONNECTING)
+        return SYN_SENT;
+    if (tcp->state == TCP_LISTENING)
+        return LISTEN;
+    if (tcp->state != TCP_OPEN)
+        return CLOSE;
+    if (tcp->fin_received)
+        return tcp->is_write_shut ? LAST_ACK : CLOSE_WAIT;
+    return tcp->is_write_shut ? FIN_WAIT1 : ESTABLISHED;
+}
+
+void tcp_tell_info(const struct tcp *tcp, void *ret, socklen_t *len)
+{
+    struct tcp_info info;
+
+    memset(&info, 0, sizeof(info));
+    info.tcpi_state = info_state(tcp);
+    info.tcpi_bytes_received = tcp->consumed + byte_queue_len(&tcp->rx) + tcp->fin_received;
+    info.tcpi_bytes_sent = byte_queue_len(&tcp->log);
+    if (*len > sizeof(info))
+        *len = sizeof(info);
+    memcpy(ret, &info, *len);
+}
+
 static void choose_local(struct tcp *tcp)
 {
     uint16_t port = htons(kernel.next_port++);
@@ -96,6 +152,8 @@ int tcp_connect(struct tcp *tcp, const struct sockaddr *addr, socklen_t len)
 {
     uint16_t port = 0;
 
+    if (addr->sa_family == AF_UNSPEC)
+        return dissolve(tcp);
     if (tcp->state == TCP_CONNECTING)
         return -EALREADY;
     if (tcp->state == TCP_OPEN)
@@ -193,21 +251,6 @@ int tcp_shutdown(struct tcp *tcp, int how)
     if (tcp->due < sim.now_ns)
         tcp->due = sim.now_ns;
     return 0;
-}
-
-static void die(struct tcp *tcp)
-{
-    tcp->state = TCP_DEAD;
-    byte_queue_drop(&tcp->tx, byte_queue_len(&tcp->tx));
-}
-
-static void reset_peer(struct tcp *tcp, const char *why)
-{
-    if (tcp->state == TCP_OPEN && !tcp->peer_closed) {
-        sim_trace("tcp %u: the peer gets a reset: %s", tcp->index, why);
-        tcp->peer_saw_reset = !tcp->fin_delivered;
-    }
-    die(tcp);
 }
 
 void tcp_closed(struct tcp *tcp)
