@@ -82,6 +82,8 @@ static void set_limits(struct worker *w, const struct daemon_manner *manner)
         w->limits.kernel_max = manner->kernel;
     if (manner->shared)
         w->limits.shared_max = manner->shared;
+    if (manner->memory)
+        quota_limit(w->quota, QUOTA_MEMORY, manner->memory);
     /* So few that not every session can be raised to the maximum; all have the minimum. */
     if (sim.faults & 1u << FAULT_FEW_SOCKETS)
         quota_limit(w->quota, QUOTA_SOCKETS, 96);

@@ -14,6 +14,7 @@ struct worker;
 struct daemon_manner {
     uint32_t sockets, ops; /* what a session may have at most; 0: the default */
     uint64_t queued, kernel, shared;
+    uint64_t memory; /* of all sessions together */
 };
 
 void daemon_start(const struct daemon_manner *manner);

@@ -441,6 +441,8 @@ void program_make(uint64_t seed, struct program *ret)
     if (sim_mix(seed, 23) % 6 ==
         0) /* by itself: other programs are what they were before it came */
         ret->faults |= 1u << FAULT_IDLE;
+    if (sim_mix(seed, 31) % 5 == 0) /* likewise */
+        ret->faults |= 1u << FAULT_SMALL_LIMITS;
     make_world(&world);
     generate_listeners_begin(seed);
     ret->sockets = ret->faults & 1u << FAULT_FEW_SOCKETS ? 16 : 0;

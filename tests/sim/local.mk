@@ -79,6 +79,8 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 
 # Programs that found something once, minimised.
 sim_found = \
+	tests/sim/found/large-send-without-a-block.sim \
+	tests/sim/found/connect-that-fits-alone.sim \
 	tests/sim/found/last-frame-without-room.sim \
 	tests/sim/found/refused-receive-is-no-gap.sim \
 	tests/sim/found/old-pool-is-no-gap.sim \

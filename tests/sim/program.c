@@ -83,10 +83,31 @@ bool program_read(FILE *from, struct program *ret)
     return ret->count > 0;
 }
 
+/* The seed says which limits are small, so that each of them is met by itself, too. */
+static void set_manner(const struct program *program, struct daemon_manner *ret)
+{
+    static const uint64_t queues[] = {0, 65536, 100000, 300000};
+    static const uint64_t kernels[] = {0, 0, 200000, 1000000};
+    static const uint64_t shares[] = {0, 0, 8192, 100000};
+    static const uint64_t memories[] = {0, 3 << 20, 6 << 20, 20 << 20};
+    uint64_t chance = sim_mix(program->seed, 37);
+
+    *ret = (struct daemon_manner){.sockets = program->sockets, .ops = program->ops};
+    if (!(program->faults & 1u << FAULT_SMALL_LIMITS))
+        return;
+    ret->queued = queues[chance % 4];
+    ret->kernel = kernels[chance / 4 % 4];
+    ret->shared = shares[chance / 16 % 4];
+    ret->memory = memories[chance / 64 % 4];
+    if (ret->ops == 0 && chance / 256 % 2)
+        ret->ops = 64;
+}
+
 void program_run(const struct program *program)
 {
-    struct daemon_manner manner = {.sockets = program->sockets, .ops = program->ops};
+    struct daemon_manner manner;
 
+    set_manner(program, &manner);
     memset(&sim, 0, offsetof(struct sim, is_tracing));
     sim.work = 0;
     sim.faults = program->faults;

@@ -86,6 +86,7 @@ const char *sim_fault_name(enum fault fault)
         [FAULT_FEW_SOCKETS] = "few-sockets",
         [FAULT_SPARSE_EVENTS] = "sparse-events",
         [FAULT_IDLE] = "idle",
+        [FAULT_SMALL_LIMITS] = "small-limits",
     };
 
     return names[fault];

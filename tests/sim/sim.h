@@ -30,6 +30,7 @@ enum fault {
     FAULT_FEW_SOCKETS, /* the daemon has few of them */
     FAULT_SPARSE_EVENTS, /* a poll does not report everything that is ready */
     FAULT_IDLE,          /* no fault: policy ends connections on which nothing moves */
+    FAULT_SMALL_LIMITS,  /* no fault: limits are so small that clients meet them */
     FAULT_COUNT
 };
 
