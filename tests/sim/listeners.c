@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "client-lib/core/objects.h"
 #include "tests/sim/daemon.h"
 #include "tests/sim/inbound.h"
 #include "tests/sim/kernel.h"
@@ -428,13 +429,12 @@ static bool is_forbidden(const struct stream *stream)
     return model_denies(stream->client) & ~RESTRICTED_PEERS;
 }
 
-/* One that goes on waits for a socket of a session that has none left, as another op has found. */
+/* One that goes on waits for a socket where the session has none left. */
 static bool may_be_parked(const struct submission *s)
 {
-    for (const struct submission *it = model.submissions; s->accepts_on && it; it = it->next)
-        if (it->error == ASOCK_TOO_MANY_OPEN_SOCKETS && it->op->client == s->op->client)
-            return true;
-    return false;
+    const asock_context *context = s->op->client->context;
+
+    return s->accepts_on && context && context->open_sockets >= context->limits.sockets;
 }
 
 void listeners_judge_waiting(void)

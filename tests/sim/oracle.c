@@ -194,20 +194,21 @@ static bool has_old_pool(const struct submission *s)
 
 /*
  * Once a receive has ended CONNECTION_ABORTED none behind it continues the stream, be it with its
- * end (S46).
+ * end, or shows what follows (S46).
  */
 static void judge_gap(const struct submission *s, size_t bytes)
 {
     struct stream *stream = s->stream;
 
-    if (s->operation != ASOCK_OPERATION_RECEIVE || s->flags & ASOCK_PEEK)
+    if (s->operation != ASOCK_OPERATION_RECEIVE)
         return;
     if (stream->gap && s->number >= stream->gap &&
         (bytes > 0 || (s->is_done && !s->error && s->result_flags & ASOCK_END_OF_STREAM)))
         sim_fail("gap: submission %u goes on behind %u, which was lost", s->number,
                  stream->gap - 1);
     if (s->is_done && s->error == ASOCK_CONNECTION_ABORTED && !s->is_at_once && is_lost(stream) &&
-        !has_old_pool(s) && (!stream->gap || s->number + 1 < stream->gap))
+        !(s->flags & ASOCK_PEEK) && !has_old_pool(s) &&
+        (!stream->gap || s->number + 1 < stream->gap))
         stream->gap = s->number + 1;
 }
 
