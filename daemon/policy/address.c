@@ -95,7 +95,8 @@ static bool has_prefix(const uint8_t *bytes, const uint8_t *net, unsigned int pr
 {
     unsigned int whole = prefix / 8, rest = prefix % 8;
 
-    if (memcmp(bytes, net, whole) != 0)
+    /* Mostly the first byte tells, and no call is needed. */
+    if (whole > 0 && (bytes[0] != net[0] || memcmp(bytes, net, whole) != 0))
         return false;
     return rest == 0 || (bytes[whole] ^ net[whole]) >> (8 - rest) == 0;
 }
