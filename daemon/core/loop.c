@@ -247,6 +247,7 @@ void worker_deinit(struct worker *w)
     ev_loop_destroy(w->loop);
     w->loop = NULL;
     w->quota = quota_unref(w->quota);
+    mem_free(w->spare_connect);
     while (w->block_count > 0)
         mem_free(w->blocks[--w->block_count]);
     while (w->small_block_count > 0)

@@ -30,6 +30,7 @@ struct subids;
 struct services;
 struct inspect_ops;
 struct chunk;
+struct connect;
 struct slice;
 struct learn;
 struct client_log;
@@ -107,6 +108,7 @@ struct worker {
     uint32_t spare_chunk_bytes;
     struct slice *spare_slices;
     uint32_t spare_slice_count;
+    struct connect *spare_connect; /* memory of one, for the next (verbs/connect_memory.c) */
     void *blocks[IO_BLOCKS_KEPT], *small_blocks[IO_BLOCKS_KEPT];
     unsigned int block_count, small_block_count;
 
