@@ -338,6 +338,12 @@ static asock_op *hopeless(const asock_socket *socket)
                : NULL;
 }
 
+static bool has_more(const asock_socket *socket)
+{
+    return socket->abandon_token || !list_is_empty(&socket->controls) ||
+           !list_is_empty(&socket->receives_waiting) || !list_is_empty(&socket->sends);
+}
+
 void asock_turn_take(asock_socket *socket)
 {
     enum flow why = FLOW_OK;
@@ -356,6 +362,6 @@ void asock_turn_take(asock_socket *socket)
     asock_socket_hold(socket);
     add_next(socket, op);
     if (!socket->is_closed && !socket->is_close_sent && !list_is_linked(&socket->close_node))
-        asock_socket_put(socket, PLACE_READY);
+        asock_socket_put(socket, has_more(socket) ? PLACE_READY : PLACE_NONE);
     asock_socket_unhold(socket);
 }
