@@ -54,11 +54,12 @@ include tests/system/local.mk
 include tests/programs/local.mk
 include tests/sim/local.mk
 
+# Several run at a time, in this order: the longest come first, so that none of them is left alone at the end.
+TESTS += $(script_tests) $(py_tests) $(gate_tests)
 if HAVE_CHECK
 check_PROGRAMS += $(unit_tests) $(int_tests)
-TESTS += $(unit_tests) $(int_tests)
+TESTS += $(int_tests) $(unit_tests)
 endif
-TESTS += $(gate_tests) $(py_tests) $(script_tests)
 EXTRA_DIST += $(gate_tests) $(py_tests) $(script_tests) \
 	tests/allowed-skips \
 	tests/gates/gate.py \
