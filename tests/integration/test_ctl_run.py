@@ -81,6 +81,7 @@ class Run(DaemonTest):
     def echo_once(self):
         """An echo server for one connection; returns its port."""
         listener = self.listener()
+        listener.settimeout(asockctl.COMMAND_DEADLINE)  # until the command connects
 
         def serve():
             peer, _ = listener.accept()

@@ -12,8 +12,9 @@ BUILDDIR = os.environ.get("ASOCK_TEST_BUILDDIR", ".")
 SRCDIR = os.environ.get("ASOCK_TEST_SRCDIR", ".")
 TOOL = os.path.join(BUILDDIR, "asockctl")
 
-# Long enough for anything that is alive.
+# Long enough for anything that is alive; and for a command, which may start programs by the dozen on a busy machine.
 DEADLINE = 60
+COMMAND_DEADLINE = 4 * DEADLINE
 
 # For a program with a socket: sends as much as the kernel takes, prints the number of bytes, and exits with status 3.
 SEND_AND_END = """
@@ -55,7 +56,7 @@ def run(*args, env=None, stdin=subprocess.DEVNULL, wrapper=(), **options):
         options["stdin"] = stdin
     else:
         options["input"] = stdin
-    return subprocess.run([*wrapper, TOOL, *args], env=env or environment(), timeout=DEADLINE,
+    return subprocess.run([*wrapper, TOOL, *args], env=env or environment(), timeout=COMMAND_DEADLINE,
                           stdout=options.pop("stdout", subprocess.PIPE),
                           stderr=options.pop("stderr", subprocess.PIPE), **options)
 

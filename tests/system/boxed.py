@@ -14,6 +14,7 @@ import time
 import unittest
 
 LIVENESS = 30  # seconds until "never"
+COMMAND_LIVENESS = 4 * LIVENESS  # of a command, which may read a journal of thousands of entries on a busy machine
 CLIENT_SOCKET = "/run/asockd/default/asock.sock"
 CONTROL_SOCKET = "/run/asockd/control.sock"
 CLIENT_DIR = "/opt/asock-test"
@@ -28,7 +29,7 @@ client = None  # tests/system/client.py, which needs the installed library
 
 def run(*command, **options):
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, timeout=LIVENESS, check=False, **options)
+                          text=True, timeout=COMMAND_LIVENESS, check=False, **options)
 
 
 def must(*command):
