@@ -158,7 +158,7 @@ class Packets(DaemonTest):
     def test_s43_linger_is_all_of_it_then_fin(self):
         peer = self.connect(small=True)
         self.stalled(peer)
-        self.client.send(self.client.make_close(500, 1, linger_ms=30000))
+        self.client.send(self.client.make_close(500, 1, linger_ms=600000))
         self.client.settle()
         total = len(self.read_all(peer))
         self.assertEqual(self.client.completion(500).error, pb.ERROR_SUCCESS)

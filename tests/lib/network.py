@@ -136,12 +136,16 @@ class Capture:
 
     def wait(self, wanted):
         """Until there is a packet of that kind."""
-        limit = time.monotonic() + DEADLINE
-        while not any(wanted(packet) for packet in self.packets):
-            if time.monotonic() > limit:
+        limit, seen = time.monotonic() + DEADLINE, 0
+        while True:
+            is_late = time.monotonic() > limit  # what has been sent by then counts, however long it takes to look at it
+            for packet in self.now()[seen:]:
+                if wanted(packet):
+                    return packet
+            if is_late:
                 raise AssertionError(f"no such packet among {self.packets[:20]} … {self.packets[-20:]}")
+            seen = len(self.packets)
             self._read(1)
-        return next(packet for packet in self.packets if wanted(packet))
 
     def to(self, port):
         """What has been sent to that port, by now."""

@@ -310,7 +310,7 @@ class Deferred(ReferenceTest):
         wire, memory, peer = self.start(32 * MEBI)
         memory[:] = data = pattern(32 * MEBI)
         wire.send(wire.make_send(1, 1, b"", segments=[segment(1, 0, 32 * MEBI)]),
-                  wire.make_close(2, 1, linger_ms=30000))
+                  wire.make_close(2, 1, linger_ms=600000))
         wire.settle()
         wire.close()
         self.assertEqual(self.read_all(peer), data)
