@@ -106,7 +106,7 @@ AM_TESTS_ENVIRONMENT = \
 	PYTHONPATH='$(abs_top_builddir)/python:$(abs_top_srcdir)/python:$(abs_top_srcdir)/tests/lib:$(abs_top_srcdir)/tests/gates'; \
 	export PYTHONPATH; \
 	PYTHONDONTWRITEBYTECODE=1; export PYTHONDONTWRITEBYTECODE; \
-	CK_DEFAULT_TIMEOUT=$${CK_DEFAULT_TIMEOUT:-60}; export CK_DEFAULT_TIMEOUT; \
+	CK_DEFAULT_TIMEOUT=$${CK_DEFAULT_TIMEOUT:-180}; export CK_DEFAULT_TIMEOUT; \
 	UBSAN_OPTIONS=$${UBSAN_OPTIONS:-print_stacktrace=1}; export UBSAN_OPTIONS; \
 	TSAN_OPTIONS=$${TSAN_OPTIONS:-die_after_fork=0}; export TSAN_OPTIONS;
 
