@@ -389,6 +389,8 @@ int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t 
 
     if (!file)
         return (int)calls_leave(r);
+    if (file->kind == FILE_UDP)
+        return (int)calls_leave(groups_set_option(&file->u.udp->groups, level, name, value, len));
     if (file->kind != FILE_TCP)
         return 0;
     if (level == SOL_SOCKET && name == SO_LINGER) {

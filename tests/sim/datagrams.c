@@ -70,6 +70,7 @@ static void let_go(struct datagrams *d)
 /* Its context goes: nothing is reported any more. */
 void datagrams_lost(const struct client *client)
 {
+    groups_lost(client);
     for (unsigned int i = 0; i < all.flight_count; i++) {
         struct flight *f = all.flights[i];
 
@@ -182,6 +183,15 @@ static struct datagrams *find(const struct step *step)
     struct datagrams *d = all.slots[step->a % SLOTS];
 
     return d && d->client->context ? d : NULL;
+}
+
+bool datagrams_slot(uint32_t slot, struct datagram_slot *ret)
+{
+    const struct datagrams *d = find(&(struct step){.a = slot});
+
+    if (d)
+        *ret = (struct datagram_slot){d->client, d->socket, d->port, d->generation};
+    return d != NULL;
 }
 
 static void set_endpoint(struct flight *f, uint32_t how)

@@ -487,6 +487,32 @@ static void begin_with_a_loss(struct program *program, uint64_t seed)
     }
 }
 
+/* Of these, too, every other one has multicast groups. */
+static void add_groups(struct program *program)
+{
+    struct program before = *program;
+
+    if (sim_mix(program->seed, 31) % 2)
+        return;
+    program->count = 0;
+    for (uint32_t i = 0; i < before.count && program->count < STEPS_MAX; i++) {
+        const struct step *step = &before.steps[i];
+        uint64_t salt = sim_mix(program->seed, 3000 + i);
+        bool is_rare = step->kind != STEP_DATAGRAM_BIND && step->kind != STEP_DATAGRAM_ARRIVES;
+
+        program->steps[program->count++] = *step;
+        if (step->inside || step->kind < STEP_DATAGRAMS ||
+            (step->kind > STEP_DATAGRAM_CLOSE && is_rare) || (is_rare && salt % 3))
+            continue;
+        add_step(program, STEP_DATAGRAM_GROUP, salt / 3);
+        program->steps[program->count - 1].a = step->a;
+        if (step->kind == STEP_DATAGRAM_BIND)
+            program->steps[program->count - 1].b = 0;
+        if (salt / 3 % 12 == 0)
+            add_step(program, STEP_RELOAD, salt / 7);
+    }
+}
+
 void program_make(uint64_t seed, struct program *ret)
 {
     static const uint32_t paces[] = {1, 3, 12, 12, 40};
@@ -527,6 +553,7 @@ void program_make(uint64_t seed, struct program *ret)
     }
     add_arrivals(ret);
     add_lent(ret);
+    add_groups(ret);
 }
 
 void program_add_restarts(struct program *program)

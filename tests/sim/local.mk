@@ -23,6 +23,8 @@ tests_sim_run_SOURCES = \
 	tests/sim/ev.h \
 	tests/sim/generate.c \
 	tests/sim/generate_listeners.c \
+	tests/sim/groups.c \
+	tests/sim/groups.h \
 	tests/sim/held.c \
 	tests/sim/held.h \
 	tests/sim/helpers.c \

@@ -11,10 +11,10 @@
 #include "daemon/server/server.h"
 #include "tests/sim/kernel.h"
 
-/* Of datagrams none forbids anything. */
+/* Of datagrams none forbids anything but groups. */
 #define UDP "Listen=udp * *\n"
 
-/* What policies_let_listen() and policies_let_in() know too. */
+/* What policies_let_listen() and the like know too. */
 static const char *const texts[POLICIES] = {
     "[Rules]\n" UDP "Listen=tcp * *\n",
     "[Rules]\n" UDP "Listen=tcp * * from 10.0.0.0/30,2001:db8::/126\n",
@@ -24,6 +24,10 @@ static const char *const texts[POLICIES] = {
     "[Rules]\n" UDP
     "Reserve=tcp * 1024-65535\n", /* by a file that applies to every client: it forbids nothing */
 };
+
+/* In front of "*", which is not about groups. */
+static const char groups_text[] = "[Rules]\nAllow=udp 239.1.0.0/16 * +local\n"
+                                  "Allow=udp ff15::/16 * +local\n";
 
 static struct {
     struct worker *worker;
@@ -43,6 +47,11 @@ bool policies_let_listen(uint32_t number, bool is_in6, bool is_all)
     if (number == 2)
         return is_in6 && !is_all;
     return number != 4;
+}
+
+bool policies_let_group(uint32_t number)
+{
+    return number < 2;
 }
 
 bool policies_let_in(uint32_t number, bool is_in6, unsigned int host)
@@ -112,6 +121,10 @@ static void add_files(struct policy *policy)
     }
     forget_any(policy);
     policy->files[policy->file_count++] = parse(texts[p.next]);
+    if (policies_let_group(p.next)) {
+        memmove(policy->files + 1, policy->files, policy->file_count++ * sizeof(policy->files[0]));
+        policy->files[0] = parse(groups_text);
+    }
     if (sim.faults & 1u << FAULT_IDLE)
         policy->files[policy->file_count++] = parse("[Limits]\nIdleTimeout=2\n");
     sim.faults = faults;

@@ -36,6 +36,8 @@ uint32_t policies_number(void);
  * both families.
  */
 bool policies_let_listen(uint32_t number, bool is_in6, bool is_all);
+/* Groups of 239.1.0.0/16 and ff15::/16. */
+bool policies_let_group(uint32_t number);
 bool policies_let_in(uint32_t number, bool is_in6, unsigned int host);
 
 #endif

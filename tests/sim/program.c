@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tests/sim/daemon.h"
+#include "tests/sim/groups.h"
 #include "tests/sim/kernel.h"
 #include "tests/sim/main.h"
 #include "tests/sim/steps.h"
@@ -128,6 +129,7 @@ void program_run(const struct program *program)
     model_reset();
     datagrams_reset();
     lent_reset();
+    groups_reset();
     kernel_reset();
     alloc_reset();
 }

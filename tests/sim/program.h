@@ -86,7 +86,8 @@
 #define ADDED_STEP_KINDS(X)                                                                        \
     X(RESTART)          /* another process goes on */                                              \
     X(DATAGRAM_BIND)    /* slot, where */                                                          \
-    X(DATAGRAM_ARRIVES) /* slot, from which host, length, how many */
+    X(DATAGRAM_ARRIVES) /* slot, from which host, length, how many */                              \
+    X(DATAGRAM_GROUP)   /* slot, join, leave, option or arrival, which */
 
 enum step_kind {
     STEP_NONE, /* the end of a list */

@@ -6,6 +6,7 @@
 
 #include "client-lib/core/objects.h"
 #include "tests/sim/daemon.h"
+#include "tests/sim/groups.h"
 #include "tests/sim/watch.h"
 #include "tests/sim/world.h"
 
@@ -211,6 +212,7 @@ static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_DATAGRAM_CLOSE] = step_datagram_close,
     [STEP_DATAGRAM_BIND] = step_datagram_bind,
     [STEP_DATAGRAM_ARRIVES] = step_datagram_arrives,
+    [STEP_DATAGRAM_GROUP] = step_datagram_group,
     [STEP_PEER_WRITE] = step_peer,
     [STEP_PEER_READ] = step_peer,
     [STEP_PEER_FIN] = step_peer,
@@ -473,6 +475,7 @@ void step_finish(void)
     }
     model_look();
     oracle_judge_ends();
+    groups_judge();
     end_everything();
     unref_sockets();
     datagrams_close_all();

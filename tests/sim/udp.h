@@ -3,6 +3,7 @@
 #define ASOCK_TESTS_SIM_UDP_H
 
 /* UDP sockets of the simulated kernel. */
+#include "tests/sim/groups.h"
 #include "tests/sim/kernel.h"
 
 struct udp_message {
@@ -34,6 +35,7 @@ struct udp {
     uint16_t owner;                  /* the port that it sends to */
     bool is_closed, has_no_segments; /* its device makes no checksums */
     struct udp_queue rx, sent, consumed;
+    struct udp_groups groups;
     size_t rx_cap;
     uint32_t dropped, told, answers; /* told: of those dropped */
     uint64_t due, busy_until;        /* due: of the last answer */
