@@ -441,7 +441,7 @@ void listeners_judge_waiting(void)
 {
     for (const struct submission *s = model.submissions; s; s = s->next)
         if (!s->is_done && s->operation == ASOCK_OPERATION_ACCEPT && !is_lost(s->stream) &&
-            is_forbidden(s->stream))
+            is_forbidden(s->stream) && !may_be_parked(s))
             sim_fail("forbidden-waits: submission %u", s->number);
     for (const struct submission *s = model.submissions; s; s = s->next)
         if (!s->is_done && s->operation == ASOCK_OPERATION_ACCEPT && s->stream->bound &&
