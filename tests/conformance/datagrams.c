@@ -121,6 +121,38 @@ START_LOOP_TEST(test_s65_datagrams_there_and_back, 0, 2)
 }
 END_TEST
 
+/* As often as a program likes: into a buffer, a list of one, a list of two that it fills. */
+START_LOOP_TEST(test_s65_one_op_receives_into_each_kind_of_buffer, 0, 6)
+{
+    int family = families[_i % 2], kind = _i / 2;
+    struct sockaddr_storage to, own, addr;
+    int peer = new_peer(family, &to);
+    asock_socket *socket = new_udp(family);
+    asock_op *op = new_op();
+    char sent[1024], buf[1024];
+    struct iovec list[] = {{buf, kind == 2 ? 512 : 1024}, {buf + 512, 512}};
+
+    send_one(socket, "hello", 5, &to);
+    take(peer, "hello", &own);
+    for (int i = 0; i < 30; i++) {
+        memset(sent, 'a' + i, sizeof(sent));
+        memset(buf, 0, sizeof(buf));
+        ck_assert_int_eq(kind == 0 ? asock_op_set_buffer(op, buf, sizeof(buf))
+                                   : asock_op_set_buffers(op, list, (size_t)kind),
+                         0);
+        pending(asock_receive_from(socket, op));
+        answer(peer, sent, sizeof(sent), &own);
+        expect_bytes(op, ASOCK_SUCCESS, sizeof(sent));
+        ck_assert_mem_eq(buf, sent, sizeof(sent));
+        ck_assert_int_gt(asock_op_get_remote(op, &addr), 0);
+        ck_assert_uint_eq(remote_port(&addr), remote_port(&to));
+    }
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+    close(peer);
+}
+END_TEST
+
 START_TEST(test_s64_many_sends_stay_whole_and_in_order)
 {
     struct sockaddr_storage to, own;

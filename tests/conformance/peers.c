@@ -4,6 +4,7 @@
 
 #include "tests/lib/fixture.h"
 
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -213,6 +214,26 @@ START_TEST(test_s32_peer_that_half_closes_at_once)
     close_now(pair.socket, 0);
     ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_FIN);
     asock_op_unref(op);
+    pair_close(&pair);
+}
+END_TEST
+
+/* A stream has a peer, and no datagrams. */
+START_TEST(test_s64_an_address_is_for_datagrams_alone)
+{
+    struct pair pair = new_pair(AF_INET);
+    const struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    asock_op *receive = new_op_with("x", 1), *send = new_op_with("x", 1);
+
+    ck_assert_int_eq(asock_op_set_endpoint(send, (const struct sockaddr *)&to, sizeof(to)), 0);
+    submitted(asock_receive_from(pair.socket, receive));
+    expect_bytes(receive, ASOCK_OPERATION_NOT_SUPPORTED, 0);
+    submitted(asock_send_to(pair.socket, send));
+    expect_bytes(send, ASOCK_OPERATION_NOT_SUPPORTED, 0);
+    send_now(pair.socket, "goes on", 7);
+    asock_op_unref(receive);
+    asock_op_unref(send);
     pair_close(&pair);
 }
 END_TEST
