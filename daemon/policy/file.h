@@ -73,6 +73,7 @@ struct policy {
     size_t unknown_count; /* users and groups that do not exist */
     int64_t loaded;
     bool looks_at_groups; /* some file does */
+    bool is_built_in;     /* of --allow-any or --allow-public: there are no files */
     struct policy_nat64 nat64;
     char
         *invalid; /* of one that stands for files that could not be taken: why; NULL: of no other */

@@ -12,6 +12,8 @@ struct policy_kept {
     int64_t modified;
 };
 
+/* Has it no files? Whoever starts the next process with files wants no such policy any more. */
+bool policy_is_built_in(const struct policy *policy);
 /* The i-th file; its texts live as long as the policy. */
 struct policy_kept policy_keep(const struct policy *policy, size_t i);
 /*

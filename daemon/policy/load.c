@@ -82,6 +82,11 @@ bool policy_is_invalid(const struct policy *policy)
     return policy->invalid != NULL;
 }
 
+bool policy_is_built_in(const struct policy *policy)
+{
+    return policy->is_built_in;
+}
+
 bool policy_looks_at_groups(const struct policy *policy)
 {
     return policy->looks_at_groups;
@@ -146,6 +151,7 @@ struct policy *policy_new(enum policy_base base)
 
     if (!policy)
         return NULL;
+    policy->is_built_in = base != POLICY_DENY;
     if (base == POLICY_ANY)
         r = add_text(policy, "--allow-any", any);
     else if (base == POLICY_PUBLIC)

@@ -53,7 +53,7 @@ static int remove_one(int dir, const char *name)
 {
     char path[MAKER_NAME_DIGITS + 1 + sizeof(LISTENER_SOCKET)];
 
-    snprintf(path, sizeof(path), "%s/" LISTENER_SOCKET, name);
+    snprintf(path, sizeof(path), "%.*s/" LISTENER_SOCKET, (int)MAKER_NAME_DIGITS, name);
     if (unlinkat(dir, path, 0) < 0 && errno != ENOENT)
         return -errno;
     return unlinkat(dir, name, AT_REMOVEDIR) < 0 ? -errno : 0;

@@ -44,11 +44,16 @@ struct shared_listener {
 
 /* ---- charges ---- */
 
+static bool has_descriptor(const struct worker *w)
+{
+    return w->fds_used < w->fds_max;
+}
+
 static int charge(struct shared_listener *l, struct session *s)
 {
     struct worker *w = s->worker;
 
-    if (w->fds_used >= w->fds_max || quota_charge(s->quota, QUOTA_SOCKETS, 1) < 0)
+    if (quota_charge(s->quota, QUOTA_SOCKETS, 1) < 0)
         return -EDQUOT;
     if (quota_charge(s->quota, QUOTA_MEMORY, MEMORY_SHARED_LISTENER) < 0) {
         quota_uncharge(s->quota, QUOTA_SOCKETS, 1);
@@ -272,7 +277,7 @@ static int open_listener(struct sharing *sharing, struct op *op)
     struct session *s = op->session;
     struct shared_listener *before;
 
-    if (!l || make_name(l->job.name) < 0 || charge(l, s) < 0) {
+    if (!l || !has_descriptor(s->worker) || make_name(l->job.name) < 0 || charge(l, s) < 0) {
         mem_free(l);
         op->text = "too few sockets or too little memory left";
         return ERR_NO_BUFFER_SPACE;

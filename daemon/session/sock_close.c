@@ -19,6 +19,7 @@
 #include "base/alloc.h"
 #include "daemon/session/complete.h"
 #include "daemon/core/quota.h"
+#include "daemon/session/dgram.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_audit.h"
@@ -531,6 +532,7 @@ void sock_kill(struct sock *sock)
     netsock_abort(&sock->ns, sock->worker);
     sock_uncharge_buffers(sock);
     sock_bound_uncharge(sock);
+    dgram_unbound(sock);
     sock->wants_read = sock->wants_write = false;
     sock_end_ops(sock, ERR_CONNECTION_ABORTED);
     sock->has_killed_event = true;

@@ -15,7 +15,7 @@ void state_save_policy(const struct policy *policy, struct state_policy *room,
 {
     size_t count = policy_file_count(policy), bytes = 0;
 
-    if (policy_is_invalid(policy))
+    if (policy_is_invalid(policy) || policy_is_built_in(policy))
         return;
     for (size_t i = 0; i < count; i++) {
         struct policy_kept kept = policy_keep(policy, i);
