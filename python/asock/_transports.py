@@ -84,8 +84,19 @@ class _Ending:
         """Something was sent."""
         if self._protocol_paused and self._size <= self._low:
             self._protocol_paused = False
-            self._protocol.resume_writing()
+            self._tell(self._protocol.resume_writing)
         self._close_if_sent()
+
+    def _tell(self, call: Callable, *arguments: Any) -> None:
+        """What the protocol raises ends nothing: after loop.sendfile() it may hear of the end of a pause that it never saw."""
+        try:
+            call(*arguments)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # pylint: disable=broad-except
+            self._loop.call_exception_handler(
+                {"message": f"a protocol failed in {call.__name__}()", "exception": error, "transport": self,
+                 "protocol": self._protocol})
 
     def abort(self) -> None:
         """Ends the socket at once; what was written may be lost."""
@@ -102,13 +113,12 @@ class _Ending:
     def _lose(self, error: Optional[BaseException], closing: Op) -> None:
         self._is_lost = True
         self._closing = closing
-        session, protocol = self._session, self._protocol
 
         def closed(op: Op) -> None:
             try:
-                protocol.connection_lost(error)
+                self._protocol.connection_lost(error)  # of now: a loop.sendfile() may have ended meanwhile
             finally:
-                session.unused()
+                self._session.unused()
 
         self._when_done(closing, closed)
 
@@ -229,7 +239,7 @@ class StreamTransport(_Ending, asyncio.transports._FlowControlMixin):
         self._when_done(op, lambda op: self._on_sent(op, length))
         if self._size > self._high and not self._protocol_paused:
             self._protocol_paused = True
-            self._protocol.pause_writing()
+            self._tell(self._protocol.pause_writing)
 
     def _on_sent(self, op: Op, length: int) -> None:
         self._size -= length
@@ -295,16 +305,6 @@ class DatagramTransport(_Ending, asyncio.DatagramTransport):
         if not self._is_closing:
             self._when_done(self._sock.receive(DATAGRAM_MAX), self._on_received)
 
-    def _tell(self, call: Callable, *arguments: Any) -> None:
-        try:
-            call(*arguments)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # pylint: disable=broad-except
-            self._loop.call_exception_handler(
-                {"message": f"a protocol failed in {call.__name__}()", "exception": error, "transport": self,
-                 "protocol": self._protocol})
-
     def _on_received(self, op: Op) -> None:
         if self._is_closing:
             return
@@ -334,7 +334,7 @@ class DatagramTransport(_Ending, asyncio.DatagramTransport):
         self._when_done(op, lambda op: self._on_sent(op, length))
         if self._size > self._high and not self._protocol_paused:
             self._protocol_paused = True
-            self._protocol.pause_writing()
+            self._tell(self._protocol.pause_writing)
 
     def _on_sent(self, op: Op, length: int) -> None:
         self._size -= length

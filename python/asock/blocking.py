@@ -76,6 +76,14 @@ class _Base:
     def _deadline(self) -> Optional[float]:
         return None if self._timeout is None else time.monotonic() + self._timeout
 
+    def _left_ms(self, deadline: Optional[float]) -> int:
+        if deadline is None:
+            return 0
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise error_of(pb.ERROR_TIMED_OUT, "timed out")
+        return max(1, round(left * 1000))
+
     def connect(self, address: tuple) -> None:
         """(host, port). The daemon resolves a name; port is a number or a service's name."""
         op = self._sock.connect(address[0], address[1], timeout_ms=self._timeout_ms())
@@ -130,8 +138,7 @@ class Socket(_Base):
         view = memoryview(data).cast("B")
         deadline = self._deadline()
         for start in range(0, len(view), _PIECE):
-            left = 0 if deadline is None else max(1, round((deadline - time.monotonic()) * 1000))
-            self._wait(self._sock.send(bytes(view[start:start + _PIECE]), timeout_ms=left))
+            self._wait(self._sock.send(bytes(view[start:start + _PIECE]), timeout_ms=self._left_ms(deadline)))
 
     def send(self, data: Union[bytes, bytearray, memoryview]) -> int:
         """As sendall(), of at most 1 MiB; the number of bytes."""
@@ -155,10 +162,11 @@ class Socket(_Base):
         try:
             while count is None or total < count:
                 data = file.read(_PIECE if count is None else min(_PIECE, count - total))
+                if data is None:
+                    raise BlockingIOError("the file has nothing to read at the moment")
                 if not data:
                     break
-                left = 0 if deadline is None else max(1, round((deadline - time.monotonic()) * 1000))
-                op = self._sock.send(data, timeout_ms=left)
+                op = self._sock.send(data, timeout_ms=self._left_ms(deadline))
                 try:
                     self._wait(op)
                 finally:

@@ -161,6 +161,26 @@ class Streams(AioTest):
             await writer.wait_closed()
         self.run_async(main())
 
+    def test_a_connection_ends_after_sendfile_though_it_was_paused(self):
+        """The file's last piece goes out when asyncio has given the stream its protocol back, which knows of no pause."""
+        async def main():
+            _, writer = await aio.open_connection(*self.address)
+            peer = await self.accept_one()
+            loop = asyncio.get_running_loop()
+            problems = []
+            loop.set_exception_handler(lambda _, context: problems.append(context["message"]))
+            writer.transport.set_write_buffer_limits(high=0)
+            with tempfile.TemporaryFile() as file:
+                file.write(bytes(100_000))
+                file.seek(0)
+                got = loop.create_task(self.read_peer(peer))
+                await loop.sendfile(writer.transport, file)
+            writer.close()
+            await writer.wait_closed()
+            self.assertEqual(len(await got), 100_000)
+            self.assertLessEqual(len(problems), 1)  # asyncio's own, and as with its transports
+        self.run_async(main())
+
     def test_a_hundred_at_once_in_one_session(self):
         """More than the first grant; the session ends with the last of them."""
         async def echo(number):
