@@ -136,17 +136,24 @@ static void on_connected(struct udp_flow *udp, int error)
 /* Lost or not: SOCKS has no message for it. */
 static void on_sent(struct udp_flow *udp, size_t len, int error)
 {
+    struct client *client = flow_of(udp)->client;
+
     (void)error;
-    flow_of(udp)->client->gateway->datagram_bytes -= udp_flow_cost(len);
+    client->datagram_bytes -= udp_flow_cost(len);
+    client->gateway->datagram_bytes -= udp_flow_cost(len);
 }
 
+/* A program may have as much as it leaves to the others: none can take all of it. */
 static void send_datagram(struct flow *flow, const char *data, size_t len)
 {
-    size_t *queued = &flow->client->gateway->datagram_bytes;
+    struct client *client = flow->client;
+    size_t *queued = &client->gateway->datagram_bytes, cost = udp_flow_cost(len);
 
-    if (flow->udp.sends < SENDS_MAX && *queued + udp_flow_cost(len) <= QUEUED_MAX &&
-        udp_flow_send(&flow->udp, data, len))
-        *queued += udp_flow_cost(len);
+    if (flow->udp.sends == SENDS_MAX || *queued + client->datagram_bytes + cost > QUEUED_MAX ||
+        !udp_flow_send(&flow->udp, data, len))
+        return;
+    client->datagram_bytes += cost;
+    *queued += cost;
 }
 
 static const struct udp_flow_class flow_class = {

@@ -101,6 +101,7 @@ struct client {
     struct spliced *spliced; /* the lent connection; NULL: the daemon did not lend it */
     struct associate *associate;
     unsigned int flow_count; /* of its datagrams, also those that have ended and wait for ops */
+    size_t datagram_bytes;   /* of these, on their way to the daemon */
     struct lane up, down;
 
     uint64_t

@@ -16,7 +16,7 @@
 
 #define DATAGRAM_MAX 65535u
 /* Of memory, about: a datagram that is being sent, beside its data. */
-#define UDP_SENDING_BYTES 512u
+#define UDP_SENDING_BYTES 832u
 
 struct udp_flow;
 
