@@ -76,12 +76,15 @@ static char *find_number(char *line)
     return NULL;
 }
 
-/* In "FILE: TEXT" the colon, where FILE is one that was named, or an absolute path. */
+/* In "FILE: TEXT" the colon, where FILE was named, is below --config-dir, or is absolute. */
 static char *find_file(char *line, const struct settings *settings)
 {
     const char *const *named = settings->policies;
+    size_t dir_len = settings->config_dir ? strlen(settings->config_dir) : 0;
     int count = settings->policy_count;
 
+    if (dir_len > 0 && strncmp(line, settings->config_dir, dir_len) == 0 && line[dir_len] == '/')
+        return strstr(line + dir_len, ": ");
     if (count == 0) {
         named = (const char *const *)settings->args + 1;
         count = settings->arg_count - 1;
