@@ -7,6 +7,7 @@ import socket
 import tempfile
 import unittest
 
+import asockctl
 from asockd import DEADLINE
 from managed import Managed
 from nameserver import A, AAAA, Name, NameServer
@@ -68,6 +69,14 @@ class DatagramTest(TakeOverTest):
 
 
 class Carried(DatagramTest):
+    def test_one_that_was_killed(self):
+        """Its client has not closed it yet."""
+        wire = self.wire()
+        self.bound(wire)
+        done = asockctl.run("kill", "--yes", "state=bound", "--control", self.daemon.control_path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.succeed()
+
     def test_one_with_a_peer(self):
         """What came before, while nothing received, and what comes afterwards; each datagram whole, and its own."""
         wire = self.wire()
