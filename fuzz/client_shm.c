@@ -101,7 +101,7 @@ static uint64_t guess_token(void)
     uint32_t slot = slots->free ? slots->free - 1 : slots->count;
     uint32_t uses = slots->free ? slots->at[slot].uses : 0;
 
-    return (uint64_t)((uses + 1) & TOKEN_USES_MASK) << 32 | (slot + 1);
+    return (uint64_t)((uses + 1) & TOKEN_USES_MASK) << TOKEN_SLOT_BITS | (slot + 1);
 }
 
 void memory_step_buffer(struct script *s)

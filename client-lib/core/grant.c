@@ -124,6 +124,7 @@ void asock_grant_start(asock_context *context)
     context->raise.rests_until = 0;
     context->raise.text[0] = '\0';
     context->raise.pause_ms = REST_MS;
+    wheel_timer_unset(&context->raise.again.timer);
     raise_sockets(context, asked[ASOCK_LIMIT_SOCKETS]);
     raise_to(context, ASOCK_LIMIT_OPS, asked[ASOCK_LIMIT_OPS]);
     raise_to(context, ASOCK_LIMIT_SEND_WINDOW, asked[ASOCK_LIMIT_SEND_WINDOW]);

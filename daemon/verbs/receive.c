@@ -162,7 +162,8 @@ static int read_some(struct op *op)
 static bool is_small(const struct op *op)
 {
     return op->class == &receive_class && !op->is_reference && op->receive.flags == 0 &&
-           op->receive.length > 0 && op->receive.length <= RECEIVE_SMALL;
+           op->bytes == 0 && op->is_counted && op->receive.length > 0 &&
+           op->receive.length <= RECEIVE_SMALL;
 }
 
 /* How many of the first receives may be filled by one call, and their bytes. */
@@ -223,9 +224,7 @@ static int read_together(struct op *op, unsigned int count, size_t bytes)
     uint8_t *place = session_reserve(op->session, bytes, count * CODEC_REPLY_MAX, &room);
     ssize_t n;
 
-    if (!place)
-        return wait_room(op);
-    if (room < bytes)
+    if (!place || room < bytes)
         return read_some(op);
     lay_out(sock, place, count, iov, guesses);
     n = netsock_receive_list(&sock->ns, iov, (int)count, 0);
