@@ -31,4 +31,10 @@ static inline bool text_is_control(uint32_t point)
 #define TEXT_JSON_MAX 8
 size_t asock_text_to_json(const char *text, size_t len, char out[static TEXT_JSON_MAX]);
 
+/* Behind a noun of a message: "1 client", "2 clients". */
+static inline const char *text_plural(uint64_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
 #endif

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "daemon/config.h"
 #include "daemon/policy/check.h"
 
@@ -109,7 +110,7 @@ static void check_audit(const struct config *config, struct policy_check *check)
 
 static void print_count(FILE *out, size_t count, const char *what)
 {
-    fprintf(out, "%zu %s%s", count, what, count == 1 ? "" : "s");
+    fprintf(out, "%zu %s%s", count, what, text_plural(count));
 }
 
 static void print_summary(const struct policy_check *check)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "base/time.h"
 #include "daemon/server/take_over_link.h"
 #include "daemon/session/complete.h"
@@ -191,8 +192,8 @@ void hand_over_leave(struct worker *w)
 
 static void succeed(struct hand_over *h, struct session *asker, uint32_t sessions)
 {
-    log_notice("asockd has handed over %u clients to process %d", (unsigned int)sessions,
-               (int)asker->identity.pid);
+    log_notice("asockd has handed over %u client%s to process %d", (unsigned int)sessions,
+               text_plural(sessions), (int)asker->identity.pid);
     leave_listeners(h->listeners);
     h->link = transport_leave(&asker->transport);
     session_end(asker, ERR_SUCCESS, NULL);

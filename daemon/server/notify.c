@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "base/time.h"
 #include "daemon/policy/policy.h"
 #include "daemon/server/reload.h"
@@ -73,8 +74,9 @@ static void tell(struct notifier *n, bool is_ready)
 
     if (count > 1)
         snprintf(more, sizeof(more), " (and %zu more)", count - 1);
-    snprintf(state, sizeof(state), "%sSTATUS=%u clients, %u sockets%s%s%s%s%s%s%s",
-             is_ready ? "READY=1\n" : "", (unsigned int)clients, (unsigned int)sockets,
+    snprintf(state, sizeof(state), "%sSTATUS=%u client%s, %u socket%s%s%s%s%s%s%s%s",
+             is_ready ? "READY=1\n" : "", (unsigned int)clients, text_plural(clients),
+             (unsigned int)sockets, text_plural(sockets),
              policy_is_invalid(policy) ? "; everything is denied: "
              : count > 0               ? "; policy: "
                                        : "",

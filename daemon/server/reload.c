@@ -18,6 +18,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "daemon/audit/monitor.h"
 #include "daemon/audit/rule_counts.h"
 #include "daemon/server/admin_policy.h"
@@ -113,8 +114,9 @@ void reload_tell_policy(const struct policy_source *source, const struct policy 
     else if (policy_file_count(policy) == 0)
         log_warning("no policy file in %s: everything is denied", source->dirs[0]);
     else
-        log_info("policy: %zu files, %zu rules", policy_file_count(policy),
-                 policy_rule_count(policy));
+        log_info("policy: %zu file%s, %zu rule%s", policy_file_count(policy),
+                 text_plural(policy_file_count(policy)), policy_rule_count(policy),
+                 text_plural(policy_rule_count(policy)));
     log_problems(policy);
 }
 
@@ -233,9 +235,9 @@ static void compare(const struct server_config *a, const struct server_config *b
 static void log_report(const struct reload_report *report)
 {
     log_notice(
-        "reloaded: %u connects cancelled, %u connections ended, %u continue although they would now be denied",
-        (unsigned int)report->cancelled, (unsigned int)report->closed,
-        (unsigned int)report->denied);
+        "reloaded: %u connect%s cancelled, %u connection%s ended, %u still open that would now be denied",
+        (unsigned int)report->cancelled, text_plural(report->cancelled),
+        (unsigned int)report->closed, text_plural(report->closed), (unsigned int)report->denied);
     if (report->restart[0])
         log_warning("changed, but in force only after a restart: %s", report->restart);
 }

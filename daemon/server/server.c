@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "daemon/server/admin.h"
 #include "daemon/core/capabilities.h"
 #include "daemon/core/client_log.h"
@@ -484,15 +485,17 @@ int server_run(const struct server_config *config)
 
     r = server_init(&server, config);
     if (r >= 0) {
-        log_notice("asockd " PACKAGE_VERSION " runs: %u listeners, %u clients, %u sockets",
-                   server.listeners.count,
+        log_notice("asockd " PACKAGE_VERSION " runs: %u listener%s, %u clients, %u sockets",
+                   server.listeners.count, text_plural(server.listeners.count),
                    (unsigned int)quota_usage(server.worker.quota, QUOTA_CLIENTS).most,
                    (unsigned int)server.worker.fds_max);
         if (config->takes_over) {
             log_notice(
-                "asockd has taken over %u clients, %u sockets and %u operations within %u ms",
-                (unsigned int)server.arrival.sessions, (unsigned int)server.arrival.sockets,
-                (unsigned int)server.arrival.ops, (unsigned int)server.arrival.paused_ms);
+                "asockd has taken over %u client%s, %u socket%s and %u operation%s within %u ms",
+                (unsigned int)server.arrival.sessions, text_plural(server.arrival.sessions),
+                (unsigned int)server.arrival.sockets, text_plural(server.arrival.sockets),
+                (unsigned int)server.arrival.ops, text_plural(server.arrival.ops),
+                (unsigned int)server.arrival.paused_ms);
             take_over_resume(&server.arrival, on_alone);
         }
         notifier_start(&server.notifier, &server.worker, &server.listeners);

@@ -26,6 +26,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "base/time.h"
 #include "daemon/server/hand_over.h"
 #include "daemon/server/take_over_link.h"
@@ -189,8 +190,8 @@ static void note(struct store *s, const struct state_restorer *r)
     s->paused_ms = r->saved && r->saved < now ? now - r->saved : 0;
     s->listeners->clients += r->sessions;
     if (r->lost > 0)
-        log_error("%u clients of the previous process are disconnected: %s", (unsigned int)r->lost,
-                  r->lost_what);
+        log_error("disconnecting %u client%s of the previous process: %s", (unsigned int)r->lost,
+                  text_plural(r->lost), r->lost_what);
 }
 
 /* -EBADMSG and the like with *ret_what: nothing was made. */
@@ -310,8 +311,9 @@ void store_resume(struct store *s, struct notifier *n)
     if (s->found < 0)
         return;
     log_notice(
-        "%u clients, %u sockets and %u operations of the previous process continue, after %u ms",
-        (unsigned int)s->sessions, (unsigned int)s->sockets, (unsigned int)s->ops,
+        "%u client%s, %u socket%s and %u operation%s of the previous process continue, after %u ms",
+        (unsigned int)s->sessions, text_plural(s->sessions), (unsigned int)s->sockets,
+        text_plural(s->sockets), (unsigned int)s->ops, text_plural(s->ops),
         (unsigned int)s->paused_ms);
     link_empty(s->found);
     close_fd(&s->found);
@@ -441,7 +443,8 @@ int store_put(struct store *s, struct notifier *n)
     int r = put(s, n, &sessions);
 
     if (r == 0) {
-        log_notice("%u clients are passed on to the next process", (unsigned int)sessions);
+        log_notice("asockd has handed over %u client%s to the next process", (unsigned int)sessions,
+                   text_plural(sessions));
         hand_over_leave(s->listeners->worker);
         return 0;
     }

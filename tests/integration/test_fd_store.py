@@ -324,7 +324,7 @@ class GoesWrong(StoreTest):
             return [messages[0], (kind, number // 2, fds[:number // 2])]
         self.change_store(halve)
         self.daemon.come()
-        self.assertIn("clients of the previous process are disconnected: a descriptor is missing", self.log_since(mark))
+        self.assertIn("of the previous process: a descriptor is missing", self.log_since(mark))
         on, off = [], []
         for wire, peer in waiting:
             try:

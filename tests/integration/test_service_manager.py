@@ -93,10 +93,10 @@ class ServiceManager(ServerTest):
         # A failed reload is shown in the status, until a reload succeeds.
         daemon.send_signal(signal.SIGHUP)
         self.assertEqual(self.status_of(listener),
-                         f"1 clients, 0 sockets; everything is denied: {wrong}; the last reload failed: {wrong}")
+                         f"1 client, 0 sockets; everything is denied: {wrong}; the last reload failed: {wrong}")
         self.write("[Rules]\nAllow=tcp * 80\n", "some.policy")
         daemon.send_signal(signal.SIGHUP)
-        self.assertEqual(self.status_of(listener), "1 clients, 0 sockets")
+        self.assertEqual(self.status_of(listener), "1 client, 0 sockets")
         told = control.inspect(stats=pb.Stats())[0]
         self.assertEqual((told["policy_invalid"], told["policy_problems"], told["policy_rules"]), (0, 0, 1))
 

@@ -115,7 +115,7 @@ class Daemon:
         self.control.hello()
         with open(self.log.name, "rb") as log:
             log.seek(mark)
-            return int(re.search(rb"operations within (\d+) ms", log.read()).group(1)) + 1
+            return int(re.search(rb"operations? within (\d+) ms", log.read()).group(1)) + 1
 
     def _wait_ready(self):
         limit = time.monotonic() + DEADLINE

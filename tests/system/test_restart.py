@@ -17,7 +17,7 @@ from wire import Wire, pb
 
 # Restarts, and clients with so many sockets each.
 RESTARTS, CLIENTS, SOCKETS = map(int, (os.environ.get("ASOCK_RESTARTS") or "4 4 8").split())
-LEFT = "clients are passed on to the next process"
+LEFT = "clients to the next process"
 
 
 def setUpModule():
