@@ -130,7 +130,7 @@ static int end_rows(struct session *session, const struct settings *settings,
 static int refuse(size_t count)
 {
     report_error(
-        "%zu would be ended, but asking needs a terminal: give --yes, or --dry-run to see %s",
+        "%zu would be ended, but there is no terminal to confirm it on: give --yes, or --dry-run to see %s",
         count, count == 1 ? "it" : "them");
     return EXIT_USAGE;
 }

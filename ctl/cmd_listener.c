@@ -86,7 +86,7 @@ static int read_place(const struct settings *settings, struct place *ret)
         return report_usage("listener takes only one --group");
     ret->mode = (mode_t)strtoul(mode, &end, 8);
     if (strspn(mode, "01234567") != strlen(mode) || end == mode || ret->mode > 0777)
-        return report_usage("listener: --mode is an octal number up to 0777");
+        return report_usage("listener: --mode must be an octal number up to 0777");
     group = getgrnam(name);
     if (!group) {
         fputs("asockctl: listener: there is no group ", stderr);

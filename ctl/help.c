@@ -54,8 +54,8 @@ static const struct {
      "                     writable\n"},
     {TAKES_PUBLISH, "--publish",
      "  --publish [ADDRESS:]PORT:PORT\n"
-     "                     run: with --transparent, listen at the first port of ADDRESS (default:\n"
-     "                     127.0.0.1; IPv6 in brackets), and forward connections to the second port\n"
+     "                     run: with --transparent, listen at ADDRESS (default: 127.0.0.1; IPv6 in\n"
+     "                     brackets) and the first port, and forward connections to the second port\n"
      "                     of COMMAND's localhost. Needs a Listen=tcp rule. Can be repeated\n"},
     {TAKES_LISTEN, "--listen",
      "  --listen WHERE     proxy: a path, or 127.0.0.1:PORT; can be repeated\n"

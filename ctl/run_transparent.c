@@ -68,7 +68,7 @@ static const char *remedy(int err)
         return "the sysctl kernel.unprivileged_userns_clone is 0: set it to 1";
     if (has_number("/proc/sys/user/max_user_namespaces", '0'))
         return "the sysctl user.max_user_namespaces is 0: raise it";
-    return "a container's seccomp filter or a kernel without the feature may be why";
+    return "the cause may be a container's seccomp filter, or a kernel without this feature";
 }
 
 /* err 0: what says it all. */

@@ -47,7 +47,7 @@ static void complain_unreachable(const struct session *session, int err)
     const char *path = session->path ? session->path : session_environment("ASOCK_SOCKET");
 
     if (!session->path && session_environment("ASOCK_FD")) {
-        report_error("the connection of ASOCK_FD cannot be used: %s", strerror(err));
+        report_error("the connection in ASOCK_FD cannot be used: %s", strerror(err));
         return;
     }
     path = path ? path : CLIENT_SOCKET;

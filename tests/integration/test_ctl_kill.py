@@ -92,7 +92,7 @@ class Kill(unittest.TestCase):
         self.assertIn(b"1 would be ended", done.stderr)
         self.assertIn(b"--yes", done.stderr)
         done = self.control("kill", "user=*", status=2)
-        self.assertIn(b"2 would be ended, but asking needs a terminal: give --yes, or --dry-run to see them", done.stderr)
+        self.assertIn(b"2 would be ended, but there is no terminal to confirm it on: give --yes, or --dry-run to see them", done.stderr)
         done = self.control("kill", f"local=*:{port}", "--dry-run")
         self.assertEqual(len(done.stdout.splitlines()), 2)
         self.assertEqual(len(self.ids()[1]), 2)
