@@ -140,8 +140,8 @@ static int apply_number(struct config *config, const struct key *key, struct con
                                   : asock_conf_number(text, key->min, key->max, &value);
 
     if (r == -ERANGE)
-        return asock_conf_refuse(reader, "%s=%s is not %" PRIu64 " to %" PRIu64, key->name, text,
-                                 key->min, key->max);
+        return asock_conf_refuse(reader, "%s=%s is out of range (%" PRIu64 " to %" PRIu64 ")",
+                                 key->name, text, key->min, key->max);
     if (r < 0)
         return asock_conf_refuse(reader, "%s=%s is not a %s", key->name, text,
                                  key->type == KEY_SIZE ? "size (digits, then K, M, G or nothing)"

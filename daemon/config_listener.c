@@ -51,7 +51,7 @@ static int apply_mode(struct listener_spec *spec, struct conf_reader *reader, co
     for (const char *at = value; *at >= '0' && *at <= '7' && mode <= 0777; at++)
         mode = mode * 8 + (unsigned int)(*at - '0');
     if (digits < 3 || digits > 4 || value[digits] != '\0' || mode > 0777)
-        return asock_conf_refuse(reader, "Mode=%s is not 000 to 0777, octal", value);
+        return asock_conf_refuse(reader, "Mode=%s is not an octal number from 000 to 0777", value);
     spec->mode = mode;
     spec->has_mode = true;
     return 0;

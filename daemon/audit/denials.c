@@ -211,8 +211,9 @@ static size_t write_others(struct audit_denials *d, char *out, size_t cap)
     uint64_t count = d->others;
 
     d->others = 0;
-    return audit_entry_write_summary(key, len, "clients to further destinations", count, d->format,
-                                     out, cap);
+    return audit_entry_write_summary(key, len,
+                                     "clients and destinations that were not counted separately",
+                                     count, d->format, out, cap);
 }
 
 size_t audit_denials_next(struct audit_denials *d, uint64_t now, char *out, size_t cap)

@@ -147,7 +147,7 @@ static void check_denied_name(const struct checking *c, const struct policy_rule
     other = policy_port_tree_least(c->own, rule->first, rule->last);
     if (other != PORT_TREE_NONE) {
         warn(c, rule->line,
-             "denies only the name: line %u allows addresses, perhaps those of that host",
+             "denies only the name: line %u allows addresses, which may be those of the host",
              c->file->rules[other].line);
         return;
     }
@@ -155,8 +155,8 @@ static void check_denied_name(const struct checking *c, const struct policy_rule
     if (other != PORT_TREE_NONE) {
         allow = find_rule(c->all, other, &file);
         warn(c, rule->line,
-             "denies only the name: %s:%u allows addresses, perhaps those of that host", file->path,
-             allow->line);
+             "denies only the name: %s:%u allows addresses, which may be those of the host",
+             file->path, allow->line);
     }
 }
 
@@ -210,7 +210,7 @@ static void check_hosts(const struct checking *c, const struct policy_rule *rule
         class = policy_address_class(&addr);
         if (class == 0 || class == POLICY_NEVER || (rule->flags & class))
             continue;
-        warn(c, rule->line, "%s is %s in /etc/hosts, which needs %s", rule->name,
+        warn(c, rule->line, "in /etc/hosts, %s has the address %s, which needs %s", rule->name,
              inet_ntop(addr.family, addr.bytes, text, sizeof(text)), policy_flag_name(class));
         return;
     }
@@ -343,12 +343,13 @@ static void check_match(const struct checking *c)
             warn(c, value->line, "there is no listener %s", value->text);
     }
     if (c->file->match.keys[MATCH_UNIT].count > 0 && c->file->match.keys[MATCH_USER_UNIT].count > 0)
-        warn(c, c->file->match.keys[MATCH_UNIT].line,
-             "a client with a user unit always has the system unit user@UID.service");
+        warn(
+            c, c->file->match.keys[MATCH_UNIT].line,
+            "with UserUnit=, Unit= can match only user@UID.service, the system unit of such a client");
     if (c->file->match.keys[MATCH_GROUP].count > 0 && policy_file_is_strict(c->file))
         warn(
             c, c->file->match.keys[MATCH_GROUP].line,
-            "Group= does not restrict clients that can leave the group: root, users with subordinate ids");
+            "Group= does not restrict clients that can leave the group (root, users with subordinate ids)");
 }
 
 static void check_learning(const struct checking *c)

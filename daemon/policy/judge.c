@@ -167,7 +167,7 @@ static const char *missing_flag(uint8_t flag)
     case POLICY_LINKLOCAL:
         return "a link-local address, and the rule for it has no +linklocal";
     case POLICY_NEVER:
-        return "a multicast or broadcast address, which needs a rule that names exactly such addresses";
+        return "a multicast or broadcast address, which needs a rule that names only such addresses";
     case POLICY_SPECIAL:
         return "an address that is not globally reachable, and the rule for it has no +special";
     default:

@@ -140,7 +140,7 @@ static int check_account(struct conf_reader *reader, enum match_key key, struct 
     text += value->is_not;
     if (key == MATCH_GROUP && *text == '!')
         return asock_conf_refuse(
-            reader, "Group=%s: only users can be excluded: a client can leave its groups", text);
+            reader, "Group=%s: a group cannot be excluded, because a client can leave it", text);
     if (value->is_not && !*text)
         return asock_conf_refuse(reader, "User=! needs the name of a user after the !");
     if (strpbrk(text, ":/,\"") || *text == '-')

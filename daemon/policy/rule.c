@@ -60,7 +60,7 @@ static int parse_prefix(struct conf_reader *reader, const char *text, struct pol
     uint64_t bits;
 
     if (asock_conf_number(text, 0, most, &bits) < 0 || (text[0] == '0' && text[1]))
-        return asock_conf_refuse(reader, "\"/%s\" is not a prefix length, 0 to %u", text, most);
+        return asock_conf_refuse(reader, "\"/%s\" is not a prefix length from 0 to %u", text, most);
     rule->prefix = (uint8_t)bits;
     return 0;
 }
@@ -165,7 +165,7 @@ static int parse_port(struct conf_reader *reader, const char *text, struct servi
 
     if (consists_of(text, DIGITS)) {
         if (asock_conf_number(text, 1, UINT16_MAX, &port) < 0 || text[0] == '0')
-            return asock_conf_refuse(reader, "\"%s\" is not a port, 1 to 65535", text);
+            return asock_conf_refuse(reader, "\"%s\" is not a port from 1 to 65535", text);
         *ret = (uint16_t)port;
         return 0;
     }

@@ -59,8 +59,8 @@ static int parse_limit(struct policy_limits *limits, struct conf_reader *reader,
     r = key->kind == SIZED ? asock_conf_size(item->value, key->min, key->max, &limits->value[i])
                            : asock_conf_number(item->value, key->min, key->max, &limits->value[i]);
     if (r == -ERANGE)
-        return asock_conf_refuse(reader, "%s=%s is not %" PRIu64 " to %" PRIu64, key->name,
-                                 item->value, key->min, key->max);
+        return asock_conf_refuse(reader, "%s=%s is out of range (%" PRIu64 " to %" PRIu64 ")",
+                                 key->name, item->value, key->min, key->max);
     if (r < 0)
         return asock_conf_refuse(reader, "%s=%s is not a %s", key->name, item->value,
                                  limit_kinds[key->kind]);

@@ -78,7 +78,7 @@ static int check_directory(const char *path)
     if ((st.st_uid == 0 || st.st_uid == geteuid()) && !(st.st_mode & (S_IWGRP | S_IWOTH)))
         return 0;
     log_error(
-        "asockd: %s: other users may write there; make it belong to root or the daemon's user, and writable by no other (chown, chmod go-w)",
+        "asockd: %s: other users may write there; it must belong to root or the daemon's user, and only its owner may write to it (chown, chmod go-w)",
         path);
     return -EPERM;
 }

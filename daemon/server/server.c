@@ -367,8 +367,8 @@ static int give_up_capabilities(void)
         log_error("asockd: cannot drop capabilities: %s", strerror(-r));
     if (r > 0)
         log_notice(
-            "asockd was started with capabilities and has given up all of them; its unit starts it as "
-            "user asockd, without any");
+            "asockd was started with capabilities and has given up all of them; start it as a user who "
+            "has none, as its unit does");
     return r;
 }
 

@@ -132,7 +132,7 @@ static int restore(struct state_restorer *r, struct session *s, const Asockd__St
         list_restore(op, from->place);
     if (e < 0) {
         op_free(s->worker, op);
-        return e == -EINVAL ? restore_fail(r, "a name to resolve is none") : e;
+        return e == -EINVAL ? restore_fail(r, "a name to resolve is invalid") : e;
     }
     set_deadline(op, from->until);
     r->ops++;

@@ -74,10 +74,10 @@ int sharing_configure(struct state_restorer *r, const Asockd__State__Session *fr
         return from->may_not_lend ? restore_fail(r, "a session's rights are out of range") : 0;
     sharer = find(r, from->sharer);
     if (!sharer)
-        return restore_miss(r, "the session that shares what it has with another one is missing");
+        return restore_miss(r, "the session that shares its rights with another one is missing");
     if (sharer->kind != LISTENER_CLIENT || sharer->sharing.depth >= LIMIT_SHARE_DEPTH ||
         strcmp(sharer->listener, from->listener) != 0)
-        return restore_fail(r, "a session cannot have come by the one that it names");
+        return restore_fail(r, "a session names one that cannot share its rights with it");
     config->sharer = sharer;
     config->quota = NULL;
     config->may_lend = !from->may_not_lend;

@@ -10,7 +10,7 @@ from wire import endpoint, pb, request
 
 GROUP4, GROUP6 = "239.64.65.67", "ff05::6465:67"
 LO = socket.if_nametoindex("lo")
-TEXT = "a multicast or broadcast address, which needs a rule that names exactly such addresses"
+TEXT = "a multicast or broadcast address, which needs a rule that names only such addresses"
 
 
 class Groups(WithPolicy):

@@ -28,7 +28,7 @@ static const struct {
     {R("Listen=udp * shell\n"), "2: \"shell\" is not a port: a number, a range or *"},
     {R("Listen=sctp * 1\n"), "2: unknown protocol \"sctp\": use tcp or udp"},
     {R("Listen=tcp localhost 1\n"), "2: \"localhost\" is not an address"},
-    {R("Listen=tcp 127.0.0.1 70000\n"), "2: \"70000\" is not a port, 1 to 65535"},
+    {R("Listen=tcp 127.0.0.1 70000\n"), "2: \"70000\" is not a port from 1 to 65535"},
     {R("Listen=tcp * 1\nReserve=tcp * 1\nListen=tcp * 1 from ::1\n"),
      "4: line 2 already has the same address and port"},
     {R("Reserve=tcp * 1 from ::1\n"), "2: unknown \"from\" after the port"},
