@@ -4,8 +4,11 @@
 #include "ctl/text.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define MS "_ms"
 
 void records_add(const struct asock_field *fields, size_t count, void *userdata)
 {
@@ -78,24 +81,77 @@ static bool ends_with(const char *text, const char *end)
     return len >= end_len && strcmp(text + len - end_len, end) == 0;
 }
 
+/* A number of bytes. Not every field with such a word is one: "audit_queued" counts entries. */
+static bool is_size(const char *name)
+{
+    static const char *const names[] = {
+        "bytes_in",
+        "bytes_out",
+        "queued",
+        "shared",
+        "kernel_buffers",
+        "limit_send_window",
+        "limit_queued",
+        "limit_shared",
+        "option_send_buffer",
+        "limit_kernel_buffers",
+        "tcp_not_sent",
+        "option_receive_buffer",
+    };
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void print_number(FILE *file, const struct asock_field *field, bool human)
 {
     char buf[TEXT_NUMBER_MAX];
 
-    if (human && ends_with(field->name, "_ms"))
+    if (human && ends_with(field->name, MS))
         fputs(text_human_ms(field->number, buf), file);
-    else if (human && (strstr(field->name, "bytes") || strstr(field->name, "queued") ||
-                       strstr(field->name, "window") || strstr(field->name, "payload")))
+    else if (human && is_size(field->name))
         fputs(text_human_size(field->number, buf), file);
     else
         fprintf(file, "%" PRId64, field->number);
+}
+
+/* "clients=1/64 memory=65536/- ...", with what is in bytes in larger units. For free(3). */
+static char *human_quota(const char *text)
+{
+    static const char *const sizes[] = {"memory=", "kernel_buffers=", "shared_memory=", "audit="};
+    char used[TEXT_NUMBER_MAX], most[TEXT_NUMBER_MAX], *value;
+    size_t size;
+    FILE *file = report_need_memory(open_memstream(&value, &size));
+
+    for (; *text; text += strspn(text, " ")) {
+        size_t i = 0, len = strcspn(text, " ");
+        int64_t number, limit;
+        int n;
+
+        while (i < 4 && strncmp(text, sizes[i], strlen(sizes[i])) != 0)
+            i++;
+        n = i < 4 ? sscanf(text + strlen(sizes[i]), "%" SCNd64 "/%" SCNd64, &number, &limit) : 0;
+        if (n > 0)
+            fprintf(file, "%s%s/%s", sizes[i], text_human_size(number, used),
+                    n == 2 ? text_human_size(limit, most) : "-");
+        else
+            fwrite(text, 1, len, file);
+        text += len;
+        if (*text)
+            fputc(' ', file);
+    }
+    return report_need_memory(fclose(file) == 0 ? value : NULL);
 }
 
 /* For free(3). */
 static char *value_of(const struct asock_field *field, bool human)
 {
     bool quoted = strcmp(field->name, "name") == 0; /* the client's own word for itself */
-    char *value;
+    bool is_quota = human && field->text && strncmp(field->name, "quota_", 6) == 0;
+    char *value, *quota = is_quota ? human_quota(field->text) : NULL;
     size_t len;
     FILE *file = report_need_memory(open_memstream(&value, &len));
 
@@ -104,9 +160,10 @@ static char *value_of(const struct asock_field *field, bool human)
     if (quoted && field->text)
         fputc('"', file);
     if (field->text)
-        text_print_escaped(file, field->text, quoted ? '"' : 0);
+        text_print_escaped(file, quota ? quota : field->text, quoted ? '"' : 0);
     if (quoted && field->text)
         fputc('"', file);
+    free(quota);
     return report_need_memory(fclose(file) == 0 ? value : NULL);
 }
 
@@ -143,21 +200,32 @@ static void print_value(const char *value, int indent, size_t width)
     printf("%s\n", value);
 }
 
+/* Of its name: without "_ms" if the value is not in milliseconds. */
+static int name_length(const struct asock_field *field, bool human)
+{
+    bool is_time = human && !field->text && ends_with(field->name, MS);
+
+    return (int)(strlen(field->name) - (is_time ? strlen(MS) : 0));
+}
+
 void record_print(const struct record *record, bool human, size_t width)
 {
     int names = 0;
 
     for (size_t i = 0; i < record->count; i++) {
-        int len = (int)strlen(record->fields[i].name);
+        int len = name_length(&record->fields[i], human);
 
         names = len > names ? len : names;
     }
     for (size_t i = 0; i < record->count; i++) {
         const struct asock_field *field = &record->fields[i];
-        char *value = value_of(field, human);
+        int len = name_length(field, human);
+        char *value = value_of(field, human), *name;
 
-        text_print_escaped(stdout, field->name, 0);
-        printf("%*s  ", names - (int)strlen(field->name), "");
+        name = report_need_memory(strndup(field->name, (size_t)len));
+        text_print_escaped(stdout, name, 0);
+        printf("%*s  ", names - len, "");
+        free(name);
         print_value(value, names + 2, width);
         free(value);
     }

@@ -213,18 +213,28 @@ static void print_record(const void *data)
 START_TEST(test_record_is_printed_in_lines)
 {
     struct asock_field fields[] = {
-        {"id", NULL, 4096},    {"bytes_in", NULL, 4096}, {"age_ms", NULL, 4096},
-        {"name", "\"\x1b", 0}, {"unit", "\x1b", 0},
+        {"id", NULL, 4096},
+        {"bytes_in", NULL, 4096},
+        {"age_ms", NULL, 4096},
+        {"limit_shared", NULL, 67108864},
+        {"audit_queued", NULL, 4096},
+        {"quota_user", "ops=4096/8192 memory=4096/- audit=0/8388608 shared_memory=-/x \x1b", 0},
+        {"name", "\"\x1b", 0},
+        {"unit", "\x1b", 0},
     };
-    struct record record = {5, fields};
-    char buf[256];
+    struct record record = {sizeof(fields) / sizeof(fields[0]), fields};
+    char buf[512];
 
     capture(print_record, &record, buf, sizeof(buf));
-    ck_assert_str_eq(buf, "id        4096\n"
-                          "bytes_in  4.0K\n"
-                          "age_ms    4.0s\n"
-                          "name      \"\\\"\\x1b\"\n"
-                          "unit      \\x1b\n");
+    ck_assert_str_eq(
+        buf, "id            4096\n"
+             "bytes_in      4.0K\n"
+             "age           4.0s\n"
+             "limit_shared  64M\n"
+             "audit_queued  4096\n"
+             "quota_user    ops=4096/8192 memory=4.0K/- audit=0/8.0M shared_memory=-/x \\x1b\n"
+             "name          \"\\\"\\x1b\"\n"
+             "unit          \\x1b\n");
 }
 END_TEST
 
