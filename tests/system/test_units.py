@@ -473,6 +473,50 @@ class Life(UnitsTest):
         self.assertNotEqual(prop("asockd.service", "StatusText"), "")
 
 
+class Places(UnitsTest):
+    """Of the files of one name in /etc, /run and the package's directory, the first one is read."""
+
+    def test_configuration_and_policy(self):
+        etc, run_dir = os.environ["ASOCK_SYSCONFDIR"] + "/asockd", "/run/asockd"
+        package = os.environ["ASOCK_PREFIX"] + "/lib/asockd"
+        if os.environ["ASOCK_PREFIX"] not in ("/usr", "/usr/local"):
+            self.skipTest("built for another prefix: the box puts the files elsewhere")
+        must("systemctl", "start", "asockd.service")
+        default = asockctl("stats")["limits"]["sockets"]
+        for place, sockets, expected in ((package, 100, 100), (run_dir, 200, 200), (etc, 300, 300)):
+            self.put(f"{place}/asockd.conf", f"[Limits]\nSockets={sockets}\n")
+            self.put(f"{place}/policy.d/10-test.policy", f"[Rules]\nAllow=tcp {sockets}.test 80\n")
+            self.assertEqual(self.in_force(), (expected, f"{place}/policy.d/10-test.policy", f"Allow=tcp {sockets}.test 80"))
+        # An empty file and a link to /dev/null mask those behind them.
+        self.put(f"{etc}/asockd.conf", "")
+        self.put(f"{etc}/policy.d/10-test.policy", "")
+        self.assertEqual(self.in_force(), (default, f"{etc}/policy.d/10-test.policy", None))
+        for path in (f"{etc}/asockd.conf", f"{etc}/policy.d/10-test.policy"):
+            os.unlink(path)
+        self.assertEqual(self.in_force()[0], 200)
+        for path in (f"{run_dir}/asockd.conf", f"{run_dir}/policy.d/10-test.policy"):
+            os.unlink(path)
+            os.symlink("/dev/null", path)
+        self.assertEqual(self.in_force(), (default, f"{run_dir}/policy.d/10-test.policy", None))
+
+    def put(self, path, text):
+        if not os.path.exists(os.path.dirname(path)):
+            os.makedirs(os.path.dirname(path))
+        if not os.path.exists(path):
+            self.addCleanup(lambda: os.path.lexists(path) and os.unlink(path))
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    @staticmethod
+    def in_force():
+        """The limit of sockets, and the file of the policy's name with its rule."""
+        must("systemctl", "reload", "asockd.service")
+        rows = asockctl("policy", "show")
+        file, = [row["file"] for row in rows if row["kind"] == "file" and row["file"].endswith("/10-test.policy")]
+        rules = [row["text"] for row in rows if row["kind"] == "rule" and row["file"] == file]
+        return asockctl("stats")["limits"]["sockets"], file, rules[0] if rules else None
+
+
 class Reload(UnitsTest):
     CONFIG = "/etc/asockd-reload"
 

@@ -80,6 +80,39 @@ START_TEST(test_s55_idle_connection_is_ended)
 }
 END_TEST
 
+/* Each completion of a multishot begins the time again; that it waits for the next does not. */
+START_TEST(test_s55_idle_although_a_multishot_waits)
+{
+    struct request reg = {.verb = VERB_REGISTER, .reg = {.length = 4096}};
+    struct segment slices[] = {{1, 0, 10}, {1, 10, 10}};
+    struct request shot = {.verb = VERB_RECEIVE, .socket = 1};
+    struct reply reply;
+    uint64_t token;
+    int peer;
+
+    set_limits("IdleTimeout=10");
+    peer = core_connected(core, 1);
+    ck_assert_uint_eq(core_completion(core, core_request(core, &reg, NULL, 0)).error, ERR_SUCCESS);
+    shot.receive.flags = RECEIVE_MULTISHOT;
+    shot.receive.segments = (struct segments){slices, 2};
+    token = core_request(core, &shot, NULL, 0);
+    core_pass(core, 9900);
+    ck_assert_int_eq(write(peer, "x", 1), 1);
+    ck_assert(core_has_reply(core, token, &reply));
+    ck_assert_uint_eq(reply.bytes, 1);
+    ck_assert_uint_eq(reply.flags, REPLY_MORE);
+    core_pass(core, 9900);
+    ck_assert(!core_has_reply(core, token, &reply));
+    ck_assert_int_eq(socket_1()->state, SOCK_CONNECTED);
+    core_pass(core, 200);
+    ck_assert_str_eq(sock_killed_text(socket_1()), "idle");
+    ck_assert(core_has_reply(core, token, &reply));
+    ck_assert_uint_eq(reply.error, ERR_CONNECTION_ABORTED);
+    ck_assert_uint_eq(reply.flags & REPLY_MORE, 0);
+    close(peer);
+}
+END_TEST
+
 /* A send that the peer does not take moves nothing, after what the kernel has taken. */
 START_TEST(test_s55_idle_although_a_send_waits)
 {
