@@ -330,7 +330,9 @@ class Show(OfFiles):
         self.assertEqual(self.says("show")[-1].split(maxsplit=1), ["2", line])
 
     def test_of_a_client(self):
+        wire = self.client()
         for who, files in ((("--user", "54321"), ["10-a", "20-b"]), (("--user", "1"), ["20-b"]),
+                           (("--unit", "a.service"), ["20-b"]), (("--id", str(wire.session)), ["20-b"]),
                            (("--pid", str(os.getpid())), ["20-b"])):
             told = [os.path.basename(row["file"]) for row in json.loads(self.ask("show", "--json", *who)[1])
                     if row["kind"] == "file"]
