@@ -335,6 +335,12 @@ class ManPages(ExamplesTest):
         self.reaches("page.service", "example.org", 80, web, "SupplementaryGroups=www-data")
         self.is_denied("page.service", "example.org", 443, web, "SupplementaryGroups=www-data")
         self.is_denied("page.service", "example.org", 80, reason="no policy file applies to this client")
+        # Who disables a listener keeps the control socket.
+        for listener in ("asockd@web.socket", "asockd.socket"):
+            must("systemctl", "disable", "--now", listener)
+            for command, answer in (("is-enabled", "enabled"), ("is-active", "active")):
+                self.assertEqual(run("systemctl", command, "asockd-control.socket").stdout.strip(), answer, listener)
+        self.assertEqual(units.asockctl("list"), [])
 
     def test_listener_while_the_daemon_runs(self):
         """The command as it is printed, and the group of the drop-in."""
