@@ -271,7 +271,11 @@ int restore_session(struct state_restorer *r, const Asockd__State__Session *from
             restore_discard(r, from->descriptor);
         return e;
     }
-    return fill(r, *ret, from);
+    e = fill(r, *ret, from);
+    /* Its view is below the sharer's, which may lack a restriction: nothing of it begins again. */
+    if (e == 0 && (*ret)->sharing.sharer && (*ret)->sharing.sharer->is_unfit)
+        restore_give_up(r, *ret, "the session that shares its rights with it is not whole");
+    return e;
 }
 
 /* ---- it is ours ---- */

@@ -46,6 +46,7 @@ struct op_room {
     Asockd__State__Attempt *attempt_at[CONNECT_ADDRESSES];
     struct connect_past past;
     struct datagram_room datagram;
+    bool is_datagram;
 };
 
 /* In one piece. NULL without memory. */
@@ -86,7 +87,8 @@ static void fill_attempts(struct state_writer *out, struct op_room *room)
 {
     const struct connect_past *past = &room->past;
 
-    if (out->most < STATE_FORMAT_ATTEMPT)
+    /* That of a datagram socket wins at once, and nothing has been sent by it: it begins again. */
+    if (out->most < STATE_FORMAT_ATTEMPT || room->is_datagram)
         return;
     for (uint32_t i = 0; i < past->attempt_count; i++) {
         Asockd__State__Attempt *to = &room->attempts[i].attempt;
@@ -104,6 +106,7 @@ static void fill_attempts(struct state_writer *out, struct op_room *room)
 static void fill_connect(struct state_writer *out, struct op_room *room, const struct op *op)
 {
     connect_save(op, &room->past);
+    room->is_datagram = op->sock->dgram != NULL;
     room->op.host = save_text(room->past.host);
     room->op.port = room->past.port;
     room->op.local = save_endpoint(&room->local, &room->past.local);
