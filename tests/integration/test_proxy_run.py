@@ -266,8 +266,8 @@ except OSError:
         before = len(counts)
         self.assertEqual(tool.wait(DEADLINE), 3)
         thread.join(DEADLINE)
-        # In the time for which asockctl waits after the command's end, ten times as many would arrive.
-        self.assertLess(len(counts) - before, 20000)
+        # In the time for which asockctl waits after the command's end, twice as many would arrive, or more.
+        self.assertLess(len(counts) - before, 100000)
 
     def test_in_a_sandbox_that_has_nothing_but_a_descriptor(self):
         if not shutil.which("bwrap") or not shutil.which("curl"):

@@ -252,9 +252,10 @@ static void release_and_refer_again(asock_op *op, void *userdata)
 /* The thread that runs this callback ends by itself: nobody may join it. */
 START_TEST(test_s6_a_context_that_has_ended_is_referred_to_again)
 {
-    struct inside inside = {.socket = new_socket()};
+    static struct inside inside; /* the callback waits there when the test has ended */
     asock_op *op = new_op(release_and_refer_again, &inside);
 
+    inside.socket = new_socket();
     sem_init(&inside.done, 0, 0);
     sem_init(&inside.go, 0, 0);
     ck_assert_int_eq(asock_connect(inside.socket, op), 1);
