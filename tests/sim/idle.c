@@ -59,7 +59,8 @@ static void check_open(const struct sock *sock)
 
     if (!tcp || sock->bound)
         return;
-    if (!tcp->serial || sock->state != SOCK_CONNECTED)
+    /* Without memory it is not watched; the next process may have some. */
+    if (!tcp->serial || sock->state != SOCK_CONNECTED || !sock->idle)
         tcp->moved = sim_now_ms();
     tcp->serial = sock->serial;
     from = tcp->moved > model.stopped_until ? tcp->moved : model.stopped_until;
