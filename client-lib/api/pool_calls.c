@@ -142,12 +142,13 @@ static int wait_slice(asock_op *op, int timeout_ms)
 /* The same, of those whose bytes are still there. */
 static int wait_sound_slice(asock_op *op, int timeout_ms)
 {
-    int r = wait_slice(op, timeout_ms);
+    int r;
 
-    if (r != 1 || !(asock_memory_is_lost(op) || asock_op_is_behind_loss(op)))
-        return r;
-    asock_op_lose_shots(op);
-    return wait_slice(op, timeout_ms);
+    /* More may come behind the first one that is lost. */
+    while ((r = wait_slice(op, timeout_ms)) == 1 &&
+           (asock_memory_is_lost(op) || asock_op_is_behind_loss(op)))
+        asock_op_lose_shots(op);
+    return r;
 }
 
 int asock_receive_next(asock_op *op, int timeout_ms, void **ret, size_t *ret_len)

@@ -89,6 +89,12 @@ uint64_t asock_flow_most(const asock_context *context, uint64_t queued)
     return is_alone(context) ? queued : allowed(queued - share * sockets, share, 0, 0, 0, true);
 }
 
+/* It waits for room only when so much is in use that the daemon reports what is free. */
+static uint64_t smallest_piece(const struct welcome *limits)
+{
+    return limits->queued_max / 16 < FLOW_PIECE ? limits->queued_max / 16 : FLOW_PIECE;
+}
+
 enum flow asock_flow_bytes(const asock_socket *socket, uint64_t want, bool is_whole, uint64_t *ret)
 {
     asock_context *context = socket->context;
@@ -98,7 +104,7 @@ enum flow asock_flow_bytes(const asock_socket *socket, uint64_t want, bool is_wh
                             FLOW_PIECE, is_whole || is_alone(context));
     uint64_t window = rest_of(limits->send_window, socket->held_bytes);
     uint64_t session = rest_of(limits->queued_max, context->held_bytes);
-    uint64_t least = is_whole || want < FLOW_PIECE ? want : FLOW_PIECE;
+    uint64_t piece = smallest_piece(limits), least = is_whole || want < piece ? want : piece;
     uint64_t room = rest_of(most, socket->held_bytes);
 
     if (room > session)

@@ -82,6 +82,8 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 # Programs that found something once, minimised.
 sim_found = \
 	tests/sim/found/killed-bound-at-a-restart.sim \
+	tests/sim/found/second-slice-behind-a-loss.sim \
+	tests/sim/found/piece-of-a-small-queue.sim \
 	tests/sim/found/large-send-without-a-block.sim \
 	tests/sim/found/connect-that-fits-alone.sim \
 	tests/sim/found/last-frame-without-room.sim \
