@@ -54,7 +54,8 @@ struct audit_entry {
     const char *reason;
     uint32_t error;
     uint64_t bytes_in, bytes_out; /* of a close */
-    uint64_t duration_ms;         /* of a connect, a resolve or a close */
+    uint64_t duration_ms;         /* of a connect, a resolve, a close or a session */
+    bool has_ended;               /* of a session: it has, so 0 is its duration, too */
     uint64_t count;               /* of repeats, or of what was lost */
 };
 

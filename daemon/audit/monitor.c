@@ -228,7 +228,7 @@ static void add_what(struct event *event, const struct audit_entry *e, struct te
         add_number(event, "bytes_in", e->bytes_in);
         add_number(event, "bytes_out", e->bytes_out);
     }
-    if (e->duration_ms || e->event == AUDIT_CLOSE || e->event == AUDIT_CONNECT ||
+    if (e->duration_ms || e->has_ended || e->event == AUDIT_CLOSE || e->event == AUDIT_CONNECT ||
         e->event == AUDIT_RESOLVE)
         add_number(event, "duration_ms", e->duration_ms);
 }

@@ -88,6 +88,7 @@ void session_monitor_tell_end(struct session *s, uint32_t error, const char *tex
     entry.error = error;
     entry.reason = text;
     entry.duration_ms = s->worker->clock() - s->created;
+    entry.has_ended = true;
     monitor_tell(s->worker->monitor, "session_end", &entry);
 }
 
