@@ -230,6 +230,7 @@ class Blocking(DaemonTest):
         def interrupt():
             """When the receive is with the daemon."""
             self.daemon.wait(lambda: any(row["ops"] for row in self.daemon.control.inspect(list=pb.List())))
+            threading.Event().wait(0.1)  # in Python an exception may come within any call: the receive waits by now
             signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
 
         interrupter = threading.Thread(target=interrupt)
