@@ -92,7 +92,9 @@ uint64_t asock_flow_most(const asock_context *context, uint64_t queued)
 /* It waits for room only when so much is in use that the daemon reports what is free. */
 static uint64_t smallest_piece(const struct welcome *limits)
 {
-    return limits->queued_max / 16 < FLOW_PIECE ? limits->queued_max / 16 : FLOW_PIECE;
+    uint64_t part = limits->queued_max / 16;
+
+    return part > FLOW_PIECE ? FLOW_PIECE : part > 0 ? part : 1;
 }
 
 enum flow asock_flow_bytes(const asock_socket *socket, uint64_t want, bool is_whole, uint64_t *ret)

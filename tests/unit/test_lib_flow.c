@@ -71,6 +71,40 @@ START_TEST(test_a_socket_never_has_more_outstanding_than_its_window)
 }
 END_TEST
 
+/*
+ * The daemon reports from a quarter of the queue on. What is below goes on without a report; and
+ * every piece has a byte, however little there is.
+ */
+START_LOOP_TEST(test_s51_no_room_below_the_daemons_reports_is_waited_for, 0, 3)
+{
+    static const uint64_t queues[] = {1, 40, 65536};
+    uint64_t queue = queues[_i], held;
+    char *data = calloc(1, MIB);
+    asock_socket *socket, *other;
+    asock_op *op = fake_op(data, MIB);
+    uint32_t id;
+    int count;
+
+    fake_welcome(11, 64, 65536, queue);
+    socket = fake_connected();
+    other = fake_connected();
+    id = asock_socket_get_id(socket);
+    ck_assert_int_eq(asock_send(socket, op), 1);
+    held = drain_sends(id, &count);
+    ck_assert_uint_ge(held, 1);
+    ck_assert_int_le(count, 10);
+    fake_room(id, held - queue / 5);
+    held = drain_sends(id, &count);
+    ck_assert_uint_ge(held, 1);
+    ck_assert_int_le(count, 10);
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+    asock_socket_unref(other);
+    fake.context = asock_context_unref(fake.context);
+    free(data);
+}
+END_TEST
+
 START_TEST(test_ops_beyond_the_limit_wait_in_the_library)
 {
     enum { COUNT = 500 };
