@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: raise the limit of descriptors -> take off what the daemon itself needs, and what
+ * waits in front of sessions -> at most half of the rest for sessions, what is left for sockets ->
+ * limits for all users together, from that and the machine's memory.
+ * Failures: too few descriptors even for four clients.
+ */
 #include "daemon/server/plan.h"
 
 #include <errno.h>
@@ -21,7 +27,7 @@
 #define FDS_MIN (FDS_KEPT + 4 * FDS_PER_SESSION + 1)
 #define FDS_WAITING_PART 16u /* for those that wait, until there may not be more */
 
-int server_share_descriptors(uint64_t limit, uint32_t clients, struct descriptor_shares *ret)
+int plan_share_descriptors(uint64_t limit, uint32_t clients, struct descriptor_shares *ret)
 {
     if (limit < FDS_MIN)
         return -EMFILE;
@@ -62,7 +68,7 @@ uint64_t plan_raise_descriptor_limit(void)
 int plan_descriptors(const struct server_config *config, uint64_t used, uint64_t limit,
                      struct descriptor_shares *ret)
 {
-    int r = server_share_descriptors(limit > used ? limit - used : 0, config->clients, ret);
+    int r = plan_share_descriptors(limit > used ? limit - used : 0, config->clients, ret);
 
     if (r < 0) {
         log_error(

@@ -40,18 +40,6 @@ struct server_config {
     void (*on_user_signal)(void); /* SIGUSR2, for tests; NULL: the signal's default */
 };
 
-/* How RLIMIT_NOFILE is shared out. Session: its socket and its pidfd. */
-#define FDS_PER_SESSION 2u
-
-struct descriptor_shares {
-    uint32_t clients; /* sessions on client listeners */
-    uint32_t waiting; /* connections that are no sessions yet (gate.h) */
-    uint32_t sockets; /* network sockets, and buffers */
-};
-
-/* -EMFILE: too few for anything. */
-int server_share_descriptors(uint64_t limit, uint32_t clients, struct descriptor_shares *ret);
-
 /*
  * Runs until a signal stops it; 0 then, or -errno after a message to the log. One per process: it
  * handles signals, takes the service manager's descriptors and raises RLIMIT_NOFILE.

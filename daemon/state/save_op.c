@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Writes an op as a record.
+ * Happy path: what an op has asked for, how far it has come, and when its time is over become a
+ * record; with data that waits, in one piece, and the descriptors of a connect's attempts.
  * Failures: no memory. The writer keeps the error.
  */
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/server/server.h"
+#include "daemon/server/plan.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@ START_TEST(test_descriptors_for_everybody)
 {
     struct descriptor_shares shares;
 
-    ck_assert_int_eq(server_share_descriptors(20000, 256, &shares), 0);
+    ck_assert_int_eq(plan_share_descriptors(20000, 256, &shares), 0);
     ck_assert_uint_eq(shares.clients, 256);
     ck_assert_uint_eq(shares.waiting, GATES_CLIENTS_MAX);
     ck_assert_uint_eq(shares.sockets,
@@ -28,7 +28,7 @@ START_TEST(test_descriptors_never_suffice_twice)
     struct descriptor_shares shares;
 
     for (uint64_t limit = 0; limit < 3000; limit++) {
-        if (server_share_descriptors(limit, 256, &shares) < 0) {
+        if (plan_share_descriptors(limit, 256, &shares) < 0) {
             ck_assert_uint_lt(limit, 128);
             continue;
         }
@@ -47,7 +47,7 @@ START_TEST(test_descriptors_without_limit)
 {
     struct descriptor_shares shares;
 
-    ck_assert_int_eq(server_share_descriptors(UINT64_MAX, LIMIT_CLIENTS_MAX, &shares), 0);
+    ck_assert_int_eq(plan_share_descriptors(UINT64_MAX, LIMIT_CLIENTS_MAX, &shares), 0);
     ck_assert_uint_eq(shares.clients, LIMIT_CLIENTS_MAX);
     ck_assert_uint_eq(shares.sockets, UINT32_MAX);
 }
