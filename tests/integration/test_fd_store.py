@@ -6,7 +6,6 @@ import fcntl
 import mmap
 import os
 import resource
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ import lending
 from asockd import attempts_at
 from managed import DESCRIPTORS, Managed, dies_when_it_reads, dies_when_ready, pack, unpack
 from talking import Talker, stream
-from wire import DEADLINE, Ended, Wire, pb, request
+from wire import DEADLINE, Ended, Wire, pb
 
 
 class StoreTest(asockd.DaemonTest):
@@ -47,6 +46,13 @@ class StoreTest(asockd.DaemonTest):
         messages = unpack(fd)
         os.close(fd)
         self.daemon.manager.store = [(pack(change(messages)), name)]
+
+    def lose_last_descriptor(self):
+        def lose(messages):
+            (kind, number, fds), = messages[1:]
+            os.close(fds[-1])
+            return [messages[0], (kind, number - 1, fds[:-1])]
+        self.change_store(lose)
 
     def check_lost(self, wire, peer):
         """No word could be given; nothing that was cut looks whole."""
@@ -142,12 +148,7 @@ class Restarted(StoreTest):
         wire.send(wire.open(5, 1), wire.connect(6, 1, full.getsockname(), b"first"))
         self.daemon.wait(lambda: attempts_at(full.getsockname()))
         self.daemon.leave()
-
-        def lose(messages):
-            (kind, number, fds), = messages[1:]
-            os.close(fds[-1])
-            return [messages[0], (kind, number - 1, fds[:-1])]
-        self.change_store(lose)
+        self.lose_last_descriptor()
         self.daemon.come()
         peer = self.accept_behind(full)
         self.assertEqual(wire.completion(6).error, pb.ERROR_SUCCESS)
@@ -364,12 +365,7 @@ class GoesWrong(StoreTest):
         wire, peer = self.waiting()
         other = self.pair(wire, 2)
         self.daemon.leave()
-
-        def lose(messages):
-            (kind, number, fds), = messages[1:]
-            os.close(fds[-1])
-            return [messages[0], (kind, number - 1, fds[:-1])]
-        self.change_store(lose)
+        self.lose_last_descriptor()
         self.daemon.come()
         reply, _ = wire.ended()
         self.assertEqual(reply.error, pb.ERROR_CONNECTION_ABORTED)
