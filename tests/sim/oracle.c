@@ -131,7 +131,12 @@ static void judge_end_of_stream(const struct submission *s)
         return;
     if (!stream->tcp || !stream->tcp->fin_received)
         sim_fail("untrue-end: submission %u is told the end of a stream that goes on", s->number);
-    if (stream->received != stream->tcp->peer_written)
+    /*
+     * A blocking call returns the end before the callback of a slice in front of it has run. If the
+     * daemon stops in between, that slice's receive ends CONNECTION_ABORTED. judge_gap() looks at
+     * what is reported behind it.
+     */
+    if (stream->received != stream->tcp->peer_written && !stream->is_blurred)
         sim_fail("cut-receive: submission %u is told the end at %llu of %llu bytes", s->number,
                  (unsigned long long)stream->received,
                  (unsigned long long)stream->tcp->peer_written);
