@@ -323,14 +323,19 @@ static void judge_waiting(void)
     }
 }
 
-void datagrams_close_all(void)
+bool datagrams_close_all(void)
 {
+    bool has_closed = false;
+
     judge_waiting();
     for (unsigned int i = 0; i < all.count; i++) {
-        if (all.all[i]->socket && all.all[i]->client->context)
+        if (all.all[i]->socket && all.all[i]->client->context) {
             LIB(asock_close(all.all[i]->socket, NULL, 0));
+            has_closed = true;
+        }
         let_go(all.all[i]);
     }
+    return has_closed;
 }
 
 /* How it ended is unknown: the session was lost, or the daemon did not answer. */

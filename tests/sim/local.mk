@@ -81,6 +81,7 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 
 # Programs that found something once, minimised.
 sim_found = \
+	tests/sim/found/datagrams-of-the-last-callback.sim \
 	tests/sim/found/end-before-a-lost-slice.sim \
 	tests/sim/found/killed-bound-at-a-restart.sim \
 	tests/sim/found/second-slice-behind-a-loss.sim \

@@ -478,9 +478,10 @@ void step_finish(void)
     groups_judge();
     end_everything();
     unref_sockets();
-    datagrams_close_all();
     lent_close_all();
-    settle_all();
+    do
+        settle_all();
+    while (datagrams_close_all());
     model_look();
     oracle_judge_all();
     datagrams_judge();

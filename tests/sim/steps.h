@@ -91,7 +91,7 @@ void step_datagram_bind(const struct step *step);
 void step_datagram_arrives(const struct step *step);
 /* Of a context that goes; at the end; of all. */
 void datagrams_lost(const struct client *client);
-void datagrams_close_all(void);
+bool datagrams_close_all(void); /* false: there was none */
 void datagrams_judge(void);
 void datagrams_reset(void);
 
