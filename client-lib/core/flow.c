@@ -86,7 +86,7 @@ uint64_t asock_flow_most(const asock_context *context, uint64_t queued)
     uint32_t sockets = context->limits.sockets;
     uint64_t share = queued / 2 / sockets;
 
-    return is_alone(context) ? queued : allowed(queued - share * sockets, share, 0, 0, 0, true);
+    return allowed(queued - share * sockets, share, 0, 0, FLOW_PIECE, true);
 }
 
 /* It waits for room only when so much is in use that the daemon reports what is free. */

@@ -6,10 +6,10 @@
  * bytes that find the limit) says so here, the next Hello asks for it, and the welcome that answers
  * sets other limits, so that whatever waits goes on. Nothing waits for a Hello that is not
  * answered: more may be asked for behind it.
- * Failures: the daemon has less than was asked for. Sockets that got no id end, as does a connect
- * whose data will never fit; other ops and bytes go on within what there is. For a while nothing
- * more is asked for. The library itself asks again only for accepts that are parked, since nothing
- * says when the daemon has sockets again.
+ * Failures: the daemon has less than was asked for. Sockets that got no id end, as do a connect
+ * whose data will never fit, and a datagram; other ops and bytes go on within what there is. For a
+ * while nothing more is asked for. The library itself asks again only for accepts that are parked,
+ * since nothing says when the daemon has sockets again.
  */
 #include "client-lib/core/grant.h"
 
@@ -296,7 +296,6 @@ void asock_grant_answered(asock_context *context)
     asock_accept_unpark(context);
 }
 
-/* Of data that goes whole: the other sockets may never be closed, and their shares are theirs. */
 static uint64_t whole_most(const asock_context *context, uint64_t window, uint64_t queued)
 {
     return smaller(window, asock_flow_most(context, queued));

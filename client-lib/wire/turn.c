@@ -325,17 +325,21 @@ static void add_next(asock_socket *socket, asock_op *op)
 }
 
 /*
- * The data of a connect does not fit into the grant, which cannot be raised: the connect fails
- * instead of waiting.
+ * What goes whole (the data of a connect, a datagram) does not fit into the grant, which cannot be
+ * raised: the op fails instead of waiting.
  */
 static asock_op *hopeless(const asock_socket *socket)
 {
-    asock_op *op = list_first(&socket->controls, asock_op, queue_node);
+    asock_op *control = list_first(&socket->controls, asock_op, queue_node);
+    asock_op *send = list_first(&socket->sends, asock_op, queue_node);
 
-    return op && op->operation == ASOCK_OPERATION_CONNECT &&
-                   asock_grant_is_hopeless(socket->context, op->total)
-               ? op
-               : NULL;
+    if (control && control->operation == ASOCK_OPERATION_CONNECT &&
+        asock_grant_is_hopeless(socket->context, control->total))
+        return control;
+    if (send && socket->is_datagram && !send->memory.is_reference && !asock_bounce_fits(send) &&
+        asock_grant_is_hopeless(socket->context, send->total))
+        return send;
+    return NULL;
 }
 
 static bool has_more(const asock_socket *socket)

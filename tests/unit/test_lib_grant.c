@@ -458,6 +458,57 @@ START_TEST(test_s49_a_connect_whose_data_fits_only_alone_fails_beside_another_so
 }
 END_TEST
 
+/* There may be more sockets, whose shares are theirs, and the daemon has no more. */
+START_TEST(test_s49_a_connect_that_fits_only_with_the_shares_of_others_fails_also_alone)
+{
+    static const struct hello granted = {16, 64, MIB, 96 * KIB};
+    static char data[60 * KIB];
+    asock_socket *socket;
+    asock_op *op;
+
+    expect_hello();
+    answer(granted, NULL);
+    socket = fake_socket();
+    op = connect_with(socket, data, sizeof(data));
+    ck_assert_uint_gt(expect_hello().queued_max, 96 * KIB);
+    answer(granted, "the user has too little memory left");
+    ck_assert_int_eq(fake_end(op), ASOCK_NO_BUFFER_SPACE);
+    is_text(op, "the user has too little memory left");
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+}
+END_TEST
+
+START_TEST(test_s49_a_datagram_that_will_not_fit_fails_and_the_next_one_goes)
+{
+    static const struct hello granted = {16, 64, MIB, 64 * KIB};
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(80)};
+    static char data[60 * KIB];
+    asock_op *ops[2];
+    asock_socket *socket;
+
+    expect_hello();
+    answer(granted, NULL);
+    ck_assert_int_eq(asock_socket_new_udp(fake.context, AF_INET, &socket), 0);
+    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    for (int i = 0; i < 2; i++) {
+        ops[i] = fake_op(data, i == 0 ? sizeof(data) : 1000);
+        ck_assert_int_eq(asock_op_set_endpoint(ops[i], (struct sockaddr *)&addr, sizeof(addr)), 0);
+        ck_assert_int_eq(asock_send_to(socket, ops[i]), 1);
+    }
+    ck_assert_uint_gt(expect_hello().queued_max, 64 * KIB);
+    answer(granted, "the user has too little memory left");
+    ck_assert_int_eq(fake_end(ops[0]), ASOCK_NO_BUFFER_SPACE);
+    is_text(ops[0], "the user has too little memory left");
+    fake_expect(VERB_OPEN);
+    fake_complete_free(fake_expect(VERB_SEND), 0, 1000, 1000, 2);
+    ck_assert_int_eq(fake_end(ops[1]), ASOCK_SUCCESS);
+    asock_op_unref(ops[0]);
+    asock_op_unref(ops[1]);
+    asock_socket_unref(socket);
+}
+END_TEST
+
 START_TEST(test_s49_a_connect_whose_data_fits_after_a_raise_goes_out)
 {
     static char data[100 * KIB];
