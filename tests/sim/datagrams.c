@@ -307,16 +307,21 @@ void step_datagram_close(const struct step *step)
 
 /* ---- the end ---- */
 
-/* Nothing waits for what is there, unless for memory, of which there may be too little. */
+/*
+ * No send waits: hosts take what comes. Nor does a receive for what is there, unless for memory, of
+ * which there may be too little.
+ */
 static void judge_waiting(void)
 {
-    if (sim.faults & 1u << FAULT_SMALL_LIMITS)
-        return;
+    bool is_short = sim.faults & 1u << FAULT_SMALL_LIMITS;
+
     for (unsigned int i = 0; i < all.flight_count; i++) {
         const struct flight *f = all.flights[i];
         const struct udp *udp = udp_by_port(f->socket->port);
 
-        if (!f->is_done && !f->is_send && f->len != SIZE_MAX && udp && !udp->is_closed &&
+        if (!f->is_done && f->is_send)
+            sim_fail("never-sent: datagram %llu", (unsigned long long)f->number);
+        if (!is_short && !f->is_done && !f->is_send && f->len != SIZE_MAX && udp && !udp->is_closed &&
             udp->rx.count > 0 && udp->rx.at[0].due <= sim.now_ns)
             sim_fail("never-told: a datagram is there, and %llu waits for one",
                      (unsigned long long)f->number);
@@ -470,17 +475,36 @@ static void judge_received(const struct datagrams *d, const struct udp_queue *co
         sim_fail("stray-datagram: received on port %u, and the kernel had none", d->port);
 }
 
+/* What the kernel's sockets of a port have sent, or what was received of them. */
+static struct udp_queue history(uint16_t port, bool is_sent)
+{
+    struct udp_queue all_of_it = {.at = NULL};
+    const struct udp *udp;
+    unsigned int at = 0;
+
+    while ((udp = udp_next_by_port(port, &at))) {
+        const struct udp_queue *part = is_sent ? &udp->sent : &udp->consumed;
+
+        all_of_it.at = sim_grow(all_of_it.at,
+                                (all_of_it.count + part->count + 1) * sizeof(*part->at));
+        for (unsigned int i = 0; i < part->count; i++)
+            all_of_it.at[all_of_it.count++] = part->at[i];
+    }
+    return all_of_it;
+}
+
 void datagrams_judge(void)
 {
-    static const struct udp_queue none;
-
     for (unsigned int i = 0; i < all.flight_count; i++)
         if (!all.flights[i]->is_done)
             sim_fail("never-done: datagram %llu", (unsigned long long)all.flights[i]->number);
     for (unsigned int i = 0; i < all.count; i++) {
-        const struct udp *udp = udp_by_port(all.all[i]->port);
+        struct udp_queue sent = history(all.all[i]->port, true);
+        struct udp_queue consumed = history(all.all[i]->port, false);
 
-        judge_sent(all.all[i], udp ? &udp->sent : &none);
-        judge_received(all.all[i], udp ? &udp->consumed : &none);
+        judge_sent(all.all[i], &sent);
+        judge_received(all.all[i], &consumed);
+        sim_free(sent.at);
+        sim_free(consumed.at);
     }
 }

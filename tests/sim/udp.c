@@ -24,13 +24,25 @@ static void find_destination(const struct sockaddr_storage *to, unsigned int *re
     *ret_port = ntohs(to->ss_family == AF_INET ? in->sin_port : in6->sin6_port);
 }
 
+struct udp *udp_next_by_port(uint16_t port, unsigned int *at)
+{
+    while (*at < kernel.udp_count) {
+        struct udp *udp = kernel.udps[(*at)++];
+
+        if (udp->owner == port && (udp->sent.count > 0 || udp->local.ss_family))
+            return udp;
+    }
+    return NULL;
+}
+
 struct udp *udp_by_port(uint16_t port)
 {
-    for (unsigned int i = 0; i < kernel.udp_count; i++)
-        if (kernel.udps[i]->owner == port &&
-            (kernel.udps[i]->sent.count > 0 || kernel.udps[i]->local.ss_family))
-            return kernel.udps[i];
-    return NULL;
+    struct udp *last = NULL, *udp;
+    unsigned int at = 0;
+
+    while ((udp = udp_next_by_port(port, &at)))
+        last = udp;
+    return last;
 }
 
 int udp_open_file(int family, struct kfile **ret)

@@ -58,6 +58,11 @@ void udp_closed(struct udp *udp);
 int udp_events(const struct udp *udp);
 void udp_free(struct udp *udp);
 uint64_t udp_due(const struct udp *udp);
-struct udp *udp_by_port(uint16_t port); /* that sends there, or is bound to it; NULL: none */
+/*
+ * That sends there, or is bound to it, in the order in which they were made: what policy no longer
+ * lets be bound is closed, and a connect makes another one. NULL: no further one.
+ */
+struct udp *udp_next_by_port(uint16_t port, unsigned int *at);
+struct udp *udp_by_port(uint16_t port); /* the last of them; NULL: none */
 
 #endif
