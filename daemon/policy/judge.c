@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The order of judgement, asockd.policy(5).
+ * How rules are applied, asockd.policy(5).
  * A name: the first rule with that name, or "*", and that port says whether it is resolved.
  * An address: the first rule with the name that led to it, or the address itself, and that port; if
  * it allows, a special address needs its flags on top. What is embedded in an IPv6 address is

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The order of judgement once more: naive, slow, and written from asockd.policy(5) alone.
+"""How rules are applied, once more: naive, slow, and written from asockd.policy(5) alone.
 
 Its table of special addresses is the one of the man page, read from there.
 """

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The order of judgement of asockd.policy(5), case by case: a list of rules, a question, the
+ * How rules are applied, asockd.policy(5), case by case: a list of rules, a question, the
  * answer.
  */
 #include <errno.h>
