@@ -36,6 +36,7 @@ struct output {
     size_t payload_len;
     size_t rest;    /* payload of the last frame that `iov` does not point at yet */
     bool is_broken; /* the daemon reads no more; what it said before may still be there */
+    bool is_full;   /* the daemon took no more, when that was last tried */
     bool has_fd;    /* fd leaves with the next bytes */
     int fd;
     uint8_t heads[OUT_HEADS];

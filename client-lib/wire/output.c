@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/time.h"
 #include "client-lib/core/complete.h"
 #include "client-lib/core/segments.h"
 #include "client-lib/shm/buffer.h"
@@ -247,6 +248,9 @@ static int flush(asock_context *context, bool *ret_has_left)
                 return 0;
         }
         r = write_some(context);
+        if (r > 0 && out->is_full)
+            context->taken_at = time_now_ms();
+        out->is_full = r == 0;
         if (r == 0)
             return 1;
         *ret_has_left |= r > 0;

@@ -16,7 +16,9 @@
  *
  * A program may have been late itself, stopped for a while perhaps: before it decides, all that can
  * leave is written and all that is there is read. If the daemon has taken or said something
- * meanwhile it may have waited for that: it has more time, but not without end.
+ * meanwhile it may have waited for that: it has more time, but not without end. One that takes more
+ * where it had taken no more before has gone on, also where the program's timers are in time: the
+ * CANCEL may have left only now.
  */
 #include "client-lib/wire/overdue.h"
 
@@ -71,10 +73,13 @@ static void decide(asock_op *op)
      * is due as well.
      */
     bool is_moving = context->moved_at >= op->timer.timer.deadline;
+    bool is_taking = context->taken_at >= op->timer.timer.deadline;
     uint64_t now = time_now_ms();
-    bool may_wait = op->is_asked ? is_moving && op->lates < LATES_MAX : op->lates == 0;
+    bool is_late = now - op->timer.timer.deadline >= LATE_MS;
+    bool may_wait = op->is_asked ? op->lates < LATES_MAX && (is_taking || (is_moving && is_late))
+                                 : op->lates == 0 && is_late;
 
-    if (may_wait && now - op->timer.timer.deadline >= LATE_MS) {
+    if (may_wait) {
         op->lates++;
         asock_wheel_set(&context->wheel, &op->timer.timer, now + patience(op));
     } else if (!op->is_asked) {

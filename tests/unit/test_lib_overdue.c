@@ -217,6 +217,36 @@ START_TEST(test_s57_what_a_late_program_held_back_leaves_first)
 }
 END_TEST
 
+/* The same of one whose timer is hardly late: the CANCEL leaves only now. */
+START_TEST(test_s57_a_daemon_that_takes_more_at_last_does_not_hang)
+{
+    static char data[16 * 1024 * 1024];
+    asock_op *op = fake_op(data, sizeof(data));
+    asock_socket *socket;
+
+    ck_assert_int_eq(asock_context_set_grace_ms(fake.context, 600 * 1000), 0);
+    fake_welcome(16, 64, sizeof(data), sizeof(data));
+    socket = fake_connected();
+    ck_assert_int_eq(asock_op_set_timeout(op, 60 * 1000), 0);
+    ck_assert_int_eq(asock_send(socket, op), 1);
+    ahead_ms = 360 * 1000 + 100;
+    fake_process(); /* the CANCEL cannot leave */
+    while (fake_take())
+        ;
+    ahead_ms += 300 * 1000 + 100;
+    fake_process();
+    ck_assert_int_eq(asock_context_get_error(fake.context), 0);
+    ck_assert(asock_op_is_pending(op));
+    /* It has left, and nothing has come. */
+    ahead_ms += 300 * 1000 + 100;
+    fake_process();
+    ck_assert_int_eq(asock_op_get_error(op), ASOCK_TIMED_OUT);
+    ck_assert_int_eq(asock_context_get_error(fake.context), ASOCK_TIMED_OUT);
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+}
+END_TEST
+
 /* What there was to read is read for the first of them; it counts for all that are due. */
 START_TEST(test_s57_a_late_program_gives_the_daemon_time_for_each_op)
 {
