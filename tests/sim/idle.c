@@ -21,13 +21,18 @@ static struct tcp *connection_of(const struct sock *sock)
     return file && file->kind == FILE_TCP ? file->u.tcp : NULL;
 }
 
-/* The last one: serials begin again with each daemon. */
 static struct tcp *find(uint64_t serial)
 {
-    for (unsigned int i = kernel.tcp_count; i > 0; i--)
-        if (kernel.tcps[i - 1]->serial == serial)
-            return kernel.tcps[i - 1];
+    for (unsigned int i = 0; i < kernel.tcp_count; i++)
+        if (kernel.tcps[i]->serial == serial)
+            return kernel.tcps[i];
     return NULL;
+}
+
+void idle_begin(void)
+{
+    for (unsigned int i = 0; i < kernel.tcp_count; i++)
+        kernel.tcps[i]->serial = 0;
 }
 
 /* Who has it learns of it as of a KILL. A program may not know yet which connection it has. */

@@ -7,6 +7,7 @@
 #include "client-lib/core/objects.h"
 #include "tests/sim/daemon.h"
 #include "tests/sim/groups.h"
+#include "tests/sim/idle.h"
 #include "tests/sim/watch.h"
 #include "tests/sim/world.h"
 
@@ -128,6 +129,7 @@ static void step_restart(const struct step *step)
         daemon_kill();
         lent_daemon_killed();
     }
+    idle_begin();
     daemon_start(&manner);
     if (model.stopped_until > sim_now_ms())
         model.stopped_until = sim_now_ms();
