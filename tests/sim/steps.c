@@ -130,6 +130,7 @@ static void step_restart(const struct step *step)
         lent_daemon_killed();
     }
     idle_begin();
+    watch_begin();
     daemon_start(&manner);
     if (model.stopped_until > sim_now_ms())
         model.stopped_until = sim_now_ms();

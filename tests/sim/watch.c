@@ -195,6 +195,17 @@ void watch_told(struct raw *raw, struct raw_op *op, const struct reply *reply,
 
 /* ---- the end ---- */
 
+void watch_begin(void)
+{
+    for (unsigned int i = 0; i < RAW_CLIENTS; i++) {
+        for (unsigned int k = 0; k < RAW_OPS; k++)
+            if (raws[i].ops[k].seen)
+                raws[i].ops[k].seen->before_count = 0;
+        if (raws[i].watcher)
+            raws[i].watcher->has_missed = true;
+    }
+}
+
 /* It waits for the next event: what has happened was reported. */
 static bool is_up_to_date(const struct raw *raw)
 {
