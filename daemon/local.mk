@@ -176,6 +176,7 @@ libasockd_la_SOURCES = \
 	daemon/session/sock_bound.h \
 	daemon/session/sock_close.c \
 	daemon/session/sock_close.h \
+	daemon/session/sock_disconnect.c \
 	daemon/session/sock_idle.c \
 	daemon/session/sock_idle.h \
 	daemon/session/sock_kernel.c \
@@ -200,6 +201,7 @@ libasockd_la_SOURCES = \
 	daemon/verbs/dgram_receive.c \
 	daemon/verbs/dgram_send.c \
 	daemon/verbs/credit.c \
+	daemon/verbs/disconnect.c \
 	daemon/verbs/dispatch.c \
 	daemon/verbs/dispatch.h \
 	daemon/verbs/hangup.c \

@@ -71,7 +71,7 @@ static void check_request(const struct request *request)
 
 static bool verb_is_known(uint32_t verb)
 {
-    return (verb >= VERB_HELLO && verb <= VERB_ACCEPT) ||
+    return (verb >= VERB_HELLO && verb <= VERB_DISCONNECT) ||
            (verb >= VERB_LIST && verb <= VERB_LEARNED) || verb == VERB_SESSIONS ||
            verb == VERB_DENIALS || verb == VERB_MONITOR || verb == VERB_TAKE_OVER;
 }

@@ -4,6 +4,7 @@
 
 #include "fuzz/fuzz.h"
 #include "fuzz/session_core.h"
+#include "proto/errors.h"
 #include "proto/frame.h"
 
 /*
@@ -196,12 +197,34 @@ static void step_receive(struct client *c, struct script *s)
     op->is_peek = r.receive.flags & RECEIVE_PEEK;
 }
 
+/* If its connection has ended by then, the next one is another one for the judge, too. */
+static void disconnect(struct client *c, uint32_t id, bool abort, uint32_t timeout_ms)
+{
+    struct request r = {.verb = VERB_DISCONNECT, .socket = id, .timeout_ms = timeout_ms};
+    const struct told *op;
+
+    if (c->core.connection_count == CORE_CONNECTIONS)
+        return;
+    r.disconnect.abort = abort;
+    op = request(c, &r, NULL, 0);
+    core_settle(&c->core);
+    if (!op || !op->is_done || (op->error && op->error != ERR_CONNECTION_RESET))
+        return;
+    c->sockets[id].connection = c->core.connection_count++;
+    c->sockets[id].chain = 0;
+}
+
 static void step_shutdown(struct client *c, struct script *s)
 {
     struct request r = {.verb = VERB_SHUTDOWN, .socket = next_id(s)};
+    uint8_t how = next(s);
 
-    r.shutdown.how = next(s) % 4;
     r.timeout_ms = next_timeout(s);
+    if (how >= 240) {
+        disconnect(c, r.socket, how % 2, r.timeout_ms);
+        return;
+    }
+    r.shutdown.how = how % 4;
     request(c, &r, NULL, 0);
 }
 

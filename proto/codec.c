@@ -52,6 +52,7 @@ union arm {
     Asock__V1__TakeOver take_over;
     Asock__V1__Listen listen;
     Asock__V1__Accept accept;
+    Asock__V1__Disconnect disconnect;
 };
 
 struct encoder {
@@ -636,6 +637,20 @@ static int get_accept(struct decoder *d)
     return 0;
 }
 
+static int put_disconnect(struct encoder *e)
+{
+    asock__v1__disconnect__init(&e->arm->disconnect);
+    e->head->disconnect = &e->arm->disconnect;
+    e->head->disconnect->abort = e->request->disconnect.abort;
+    return 0;
+}
+
+static int get_disconnect(struct decoder *d)
+{
+    d->ret->disconnect.abort = d->head->disconnect->abort;
+    return 0;
+}
+
 /* An arm without fields. */
 static int get_nothing(struct decoder *d)
 {
@@ -669,6 +684,7 @@ static const struct row {
     [VERB_BIND] = {ASOCK__V1__REQUEST__ARM_BIND, put_bind, get_bind},
     [VERB_LISTEN] = {ASOCK__V1__REQUEST__ARM_LISTEN, put_listen, get_listen},
     [VERB_ACCEPT] = {ASOCK__V1__REQUEST__ARM_ACCEPT, put_accept, get_accept},
+    [VERB_DISCONNECT] = {ASOCK__V1__REQUEST__ARM_DISCONNECT, put_disconnect, get_disconnect},
     [VERB_LIST] = {ASOCK__V1__REQUEST__ARM_LIST, put_list, get_nothing},
     [VERB_SHOW] = {ASOCK__V1__REQUEST__ARM_SHOW, put_show, get_show},
     [VERB_STATS] = {ASOCK__V1__REQUEST__ARM_STATS, put_stats, get_stats},

@@ -34,6 +34,7 @@ enum verb {
     VERB_BIND = 19,
     VERB_LISTEN = 20,
     VERB_ACCEPT = 21,
+    VERB_DISCONNECT = 22,
     VERB_LIST = 32,
     VERB_SHOW = 33,
     VERB_STATS = 34,
@@ -186,6 +187,9 @@ struct request {
             uint32_t linger_ms;
             bool abort;
         } close;
+        struct {
+            bool abort;
+        } disconnect;
         struct {
             uint64_t target;
             bool unshare;

@@ -155,23 +155,32 @@ static bool has_queued_shutdown(const struct sock *sock)
 }
 
 /*
- * One that did not come to its turn leaves the sending side as it was: open, unless an earlier one
- * did.
+ * Or a disconnect. One that did not come to its turn leaves the sending side as it was: open,
+ * unless an earlier one did.
  */
-static void shutdown_ended(struct sock *sock, uint32_t error)
+static void shutdown_ended(struct sock *sock, uint32_t verb, uint32_t error)
 {
-    sock->shutdown_count--;
+    if (verb == VERB_DISCONNECT)
+        sock->is_disconnecting = false;
+    else
+        sock->shutdown_count--;
     if (error && sock->send_side == SIDE_SHUT && !sock->has_sent_end && !has_queued_shutdown(sock))
         sock->send_side = SIDE_OPEN;
 }
 
+static bool is_shutdown(uint32_t verb, bool has_begun)
+{
+    return has_begun && (verb == VERB_SHUTDOWN || verb == VERB_DISCONNECT);
+}
+
 static void end_behind(struct sock *sock, struct op *op)
 {
-    bool is_shutdown = op->verb == VERB_SHUTDOWN && op->has_begun;
+    uint32_t verb = op->verb;
+    bool has_begun = op->has_begun;
 
     end(op, ERR_OPERATION_ABORTED);
-    if (is_shutdown)
-        shutdown_ended(sock, ERR_OPERATION_ABORTED);
+    if (is_shutdown(verb, has_begun))
+        shutdown_ended(sock, verb, ERR_OPERATION_ABORTED);
 }
 
 /*
@@ -214,8 +223,8 @@ static void note_end(struct sock *sock, uint32_t verb, uint32_t error, bool has_
 {
     bool must_settle = sock->lingers;
 
-    if (verb == VERB_SHUTDOWN && has_begun) {
-        shutdown_ended(sock, error);
+    if (is_shutdown(verb, has_begun)) {
+        shutdown_ended(sock, verb, error);
     } else if (verb == VERB_CONNECT && has_begun && error && sock->state == SOCK_CONNECTING) {
         sock->has_lost_connect = must_settle = true;
     } else if ((verb == VERB_SEND || (verb == VERB_CONNECT && has_begun)) &&

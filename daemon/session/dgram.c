@@ -26,6 +26,7 @@ int dgram_new(struct sock *sock)
     if (!sock->dgram)
         return -ENOMEM;
     sock->dgram->burst = DGRAM_BURST;
+    sock->dgram->family = sock->family;
     return 0;
 }
 
@@ -151,7 +152,7 @@ static void end_sends_behind(struct sock *sock)
     list_for_each_safe (&sock->sends, it) {
         struct op *op = container_of(it, struct op, node);
 
-        if (op->send.datagram->is_behind)
+        if (op->verb != VERB_SEND || op->send.datagram->is_behind)
             complete(op, ERR_OPERATION_ABORTED);
     }
 }
@@ -486,8 +487,11 @@ static void keep_borrowed(struct sock *sock)
     sock->dgram->borrows = false;
     list_for_each_safe (&sock->sends, it) {
         struct op *op = container_of(it, struct op, node);
-        const uint8_t *input = op->send.datagram->input;
+        const uint8_t *input;
 
+        if (op->verb != VERB_SEND)
+            continue;
+        input = op->send.datagram->input;
         op->send.datagram->input = NULL;
         if (input && op_append(sock->worker, op, input, (uint32_t)op->send.total) < 0)
             complete(op, ERR_NO_BUFFER_SPACE);
@@ -517,7 +521,8 @@ static unsigned int run_receives(struct sock *sock)
     unsigned int steps = 0, found = 0;
     struct op *op;
 
-    if (sock->session->has_ended)
+    /* One that has disconnected has no session any more. */
+    if (!may_go_on(sock) || sock->session->has_ended)
         return 0;
     sock->dgram->is_emptied = false;
     while (may_go_on(sock) && sock->ns.fd >= 0 &&

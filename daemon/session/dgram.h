@@ -5,7 +5,7 @@
 /*
  * What a datagram socket has beside a stream's (sock.h).
  *
- *   OPEN --connect--> CONNECTING --ok--> CONNECTED
+ *   OPEN --connect--> CONNECTING --ok--> CONNECTED --disconnect--> CLOSED
  *     ^                   |
  *     +------failed-------+
  *
@@ -67,6 +67,7 @@ struct dgram {
     bool is_emptied;               /* a step has received all that there was */
     uint8_t burst;                 /* so many are expected to have come together */
     uint8_t alone;                 /* so often in a row one has come alone */
+    uint8_t family;                /* FAMILY_*: the one that it was opened with */
     struct dgram_answers *answers; /* BOUND; else NULL */
     struct endpoint peer;          /* CONNECTED: as the kernel says who sent something */
     bool hears_peer_alone; /* CONNECTED: no one else's is in the kernel's queue, from before that */

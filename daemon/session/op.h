@@ -84,7 +84,7 @@ struct op {
     uint8_t error;
     uint8_t reply_flags;
     bool errors_only;
-    bool ends_sending; /* a SHUTDOWN of the sending side */
+    bool ends_sending; /* a SHUTDOWN of the sending side, or a DISCONNECT */
     bool is_counted;   /* against the limits of ops */
     bool is_reference; /* its bytes are the slices' */
     bool has_begun;    /* something of it may have reached the kernel, or its time is up (S30) */

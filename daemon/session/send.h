@@ -4,8 +4,8 @@
 
 /*
  * The engine of the sending side of a stream: it hands the bytes of ops to the kernel. The verb has
- * checked the request; sock->sends has the ops in their order, SHUTDOWNs of the sending side among
- * them. What datagrams share with it is at the end.
+ * checked the request; sock->sends has the ops in their order, SHUTDOWNs of the sending side and a
+ * DISCONNECT among them. What datagrams share with it is at the end.
  */
 #include <stdbool.h>
 #include <stdint.h>

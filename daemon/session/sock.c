@@ -202,6 +202,21 @@ int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret)
     return 0;
 }
 
+int sock_new_kind(struct session *s, uint32_t id, uint32_t family, bool is_datagram,
+                  struct sock **ret)
+{
+    int r = sock_new(s, id, family, ret);
+
+    if (r < 0 || !is_datagram)
+        return r;
+    r = dgram_new(*ret);
+    if (r < 0) {
+        (*ret)->state = SOCK_CLOSED;
+        sock_free_later(*ret);
+    }
+    return r;
+}
+
 int sock_set_destination(struct sock *sock, const char *host, uint16_t port)
 {
     size_t size = host ? strlen(host) + 1 : 0;

@@ -13,6 +13,8 @@
  *   --accepted--> CONNECTED CONNECTED --lent to its client--> LENT --close--> LINGERING
  *   every state --close or abort--> CLOSED; those with an id --kill--> KILLED --close--> CLOSED
  *
+ * A disconnect closes a socket, and a new one in OPEN has its id.
+ *
  * CONNECTED has two sides that end apart from each other (enum side). LINGERING has no id any more
  * but a session (so has CONNECTING with `lingers`: it goes on to LINGERING); DRAINING has neither:
  * FIN is sent, input is discarded (S42).
@@ -71,7 +73,7 @@ struct sock {
     struct worker *worker;
     struct quota *quota; /* of its session, also when that has gone; NULL: none */
     struct netsock ns;
-    struct list sends;               /* sends and shutdowns of the sending side, in order */
+    struct list sends;               /* in order: sends, shutdowns of that side, a disconnect */
     struct list receives;            /* in order */
     struct op *connect;              /* in progress */
     struct op *close;                /* of a lingering socket */
@@ -120,6 +122,7 @@ struct sock {
     bool had_more : 1;         /* what the last such guess should have been */
     bool is_given : 1;         /* LENT, and not for the daemon to end */
     bool has_lost_connect : 1; /* its connect has failed, and it has not settled */
+    bool is_disconnecting : 1; /* a DISCONNECT is among the sends */
 };
 
 /* In sock->events, beside EV_READ and EV_WRITE. */
@@ -157,6 +160,8 @@ void sock_move(struct sock *sock, enum sock_state to);
  * Within the session's grant, which is charged. -ENOMEM. The session's slot is the caller's to set.
  */
 int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret);
+int sock_new_kind(struct session *s, uint32_t id, uint32_t family, bool is_datagram,
+                  struct sock **ret);
 /* It is closed: its memory goes in a later task. */
 void sock_free_later(struct sock *sock);
 
@@ -192,6 +197,11 @@ void sock_end_ops(struct sock *sock, uint32_t error);
  * (S43). sock may be gone when it returns.
  */
 void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort);
+/*
+ * The connection ends now as by sock_close(), after the op; a new socket has the id and the options
+ * (S73). -ENOMEM: nothing has happened.
+ */
+int sock_disconnect(struct op *op, bool abort);
 /* Its client has gone: it has LINGER_ORPHAN_MS at most. */
 void sock_orphan_linger(struct sock *sock);
 /* A lingering close is given up: RST, its close ends with error. */

@@ -401,7 +401,7 @@ static bool has_queued_send(const struct sock *sock)
     list_for_each (&sock->sends, it) {
         const struct op *op = container_of(it, struct op, node);
 
-        if (op->verb != VERB_SHUTDOWN)
+        if (op->verb == VERB_SEND || op->verb == VERB_CONNECT)
             return true;
     }
     return false;
@@ -480,11 +480,26 @@ static void close_lent(struct sock *sock, uint32_t linger_ms, bool abort)
     close_now(sock, true);
 }
 
+/* There will be no other connection: the sends in front of it go on, if the close lingers. */
+static void end_disconnect(struct sock *sock)
+{
+    struct op *op;
+
+    if (!sock->is_disconnecting)
+        return;
+    list_for_each_safe (&sock->sends, it) {
+        op = container_of(it, struct op, node);
+        if (op->verb == VERB_DISCONNECT)
+            complete(op, ERR_OPERATION_ABORTED);
+    }
+}
+
 void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort)
 {
     bool incomplete = has_queued_send(sock) || sock->chain;
     uint32_t error = ERR_SUCCESS;
 
+    end_disconnect(sock);
     sock->close = op;
     if (sock->state == SOCK_LENT) {
         close_lent(sock, linger_ms, abort);

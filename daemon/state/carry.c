@@ -36,6 +36,7 @@ static bool carries_op(const struct op *op)
     case VERB_HANGUP:
     case VERB_ACCEPT:
     case VERB_CLOSE:
+    case VERB_DISCONNECT:
         return true;
     default:
         return false;

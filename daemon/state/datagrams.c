@@ -98,6 +98,7 @@ int datagrams_save(const struct sock *sock, struct datagrams_room *room, Asockd_
     room->record.has_no_segments = dgram->has_no_segments;
     room->record.dropped = dgram->dropped;
     room->record.refused = dgram->refused;
+    room->record.family = dgram->family;
     to->datagrams = &room->record;
     return 0;
 }
@@ -185,7 +186,8 @@ int datagrams_restore(struct state_restorer *r, struct sock *sock,
     if (!datagrams)
         return 0;
     if (sock->state == SOCK_LISTENING || from->origin || from->chain || from->send_side ||
-        from->receive_side || (from->descriptor && sock->family == FAMILY_ANY))
+        from->receive_side || (from->descriptor && sock->family == FAMILY_ANY) ||
+        datagrams->family > FAMILY_INET6)
         return restore_fail(r, "a datagram socket is out of range");
     if (dgram_new(sock) < 0)
         return -ENOMEM;
@@ -193,6 +195,7 @@ int datagrams_restore(struct state_restorer *r, struct sock *sock,
     sock->dgram->has_no_segments = datagrams->has_no_segments;
     sock->dgram->dropped = datagrams->dropped;
     sock->dgram->refused = datagrams->refused;
+    sock->dgram->family = (uint8_t)datagrams->family;
     if (!restore_endpoint(datagrams->peer, &sock->dgram->peer) ||
         (sock->state == SOCK_CONNECTED) != (sock->dgram->peer.address_len > 0))
         return restore_fail(r, "an address is out of range");
@@ -248,6 +251,12 @@ static bool is_receive(const Asockd__State__Op *from)
            (!is_reference || shared_slices_total(from) == from->length);
 }
 
+static bool is_disconnect(const struct sock *sock, const Asockd__State__Op *from)
+{
+    return from->verb == VERB_DISCONNECT && from->bytes == 0 && !sock->is_disconnecting &&
+           (sock->state == SOCK_CONNECTED || sock->state == SOCK_CONNECTING);
+}
+
 bool datagrams_is_in_place(const struct sock *sock, const Asockd__State__Op *from)
 {
     switch (from->queue) {
@@ -255,7 +264,7 @@ bool datagrams_is_in_place(const struct sock *sock, const Asockd__State__Op *fro
         return from->verb == VERB_CONNECT && !sock->connect && sock->state == SOCK_CONNECTING &&
                from->bytes == 0 && from->total == 0 && from->data.len == 0 && from->n_attempts == 0;
     case ASOCKD__STATE__OP__QUEUE__SENDS:
-        return is_send(sock, from);
+        return is_send(sock, from) || is_disconnect(sock, from);
     case ASOCKD__STATE__OP__QUEUE__RECEIVES:
         return is_receive(from);
     default:

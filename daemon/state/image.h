@@ -36,6 +36,7 @@
 #define STATE_FORMAT_ATTEMPT 3u   /* attempts of a connect; an older one begins them again */
 #define STATE_FORMAT_DATAGRAMS 3u /* datagram sockets */
 #define STATE_FORMAT_SHARING 3u   /* and sessions that share what they have */
+#define STATE_FORMAT_DISCONNECT 3u
 #define STATE_HEADER 40u
 /* Of all records: what a daemon may hold for its clients is far below. */
 #define STATE_BYTES_MAX (UINT64_C(4) << 30)

@@ -363,6 +363,8 @@ static bool may_be_sent(const struct sock *sock, const Asockd__State__Socket *of
 {
     if (from->verb == VERB_SHUTDOWN)
         return from->bytes == 0 && sock->shutdown_count < LIMIT_SHUTDOWNS;
+    if (from->verb == VERB_DISCONNECT)
+        return from->bytes == 0 && !sock->is_disconnecting && !sock->lingers;
     if (from->verb == VERB_CONNECT)
         return sock_may_send(sock) && !is_chain(of, from) && has_its_bytes(sock, of, from);
     return from->verb == VERB_SEND && has_its_bytes(sock, of, from);
@@ -522,6 +524,9 @@ static int fill_op(struct state_restorer *r, struct op *op, const Asockd__State_
         return fill_send(op, from);
     case VERB_SHUTDOWN:
         shutdown_restore(op, from->flags & ASOCKD__STATE__OP__FLAG__ENDS_RECEIVING);
+        return 0;
+    case VERB_DISCONNECT:
+        disconnect_restore(op);
         return 0;
     case VERB_HANGUP:
         hangup_restore(op);

@@ -159,6 +159,8 @@ void save_op(struct state_writer *out, const struct op *op, uint32_t queue)
         to->receive_flags = op->receive.flags;
     } else if (op->verb == VERB_ACCEPT) {
         accept_save(op, &to->first_id, &to->end_id);
+    } else if (op->verb == VERB_DISCONNECT) {
+        state_needs(out, STATE_FORMAT_DISCONNECT);
     }
     if (op->verb == VERB_CONNECT)
         fill_connect(out, &room, op);

@@ -199,6 +199,8 @@ static bool may_join(const struct op *op)
     const char *why;
     struct endpoint to;
 
+    if (op->verb != VERB_SEND)
+        return false;
     if (datagram->segment > 0 || find_destination(op, &to) != 0 || !dgram_is_known(op->sock, &to))
         return false;
     return datagram->source.address_len == 0 ||
@@ -315,6 +317,8 @@ static int check(struct session *s, const struct sock *sock, const struct call *
         return ERR_INVALID_ARGUMENT;
     if (has_address && r->send.endpoint.port == 0)
         return ERR_INVALID_ARGUMENT;
+    if (sock->is_disconnecting)
+        return ERR_SHUTDOWN;
     if (has_address && sock->state == SOCK_CONNECTED)
         return ERR_IS_CONNECTED;
     if (has_address && sock->family != FAMILY_ANY &&

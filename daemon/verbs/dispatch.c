@@ -56,6 +56,7 @@ static const struct verb_entry verbs[] = {
     [VERB_BIND] = {verb_bind, ON_SOCKET | COUNTED | DEAR},
     [VERB_LISTEN] = {verb_listen, ON_SOCKET | COUNTED | DEAR},
     [VERB_ACCEPT] = {verb_accept, ON_SOCKET | COUNTED | DEAR},
+    [VERB_DISCONNECT] = {verb_disconnect, ON_SOCKET | DEAR},
     [VERB_LIST] = {verb_list, ON_CONTROL | DEAR},
     [VERB_SHOW] = {verb_show, ON_CONTROL | DEAR},
     [VERB_STATS] = {verb_stats, ON_CONTROL | DEAR},

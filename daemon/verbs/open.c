@@ -8,25 +8,10 @@
 #include <errno.h>
 
 #include "daemon/session/complete.h"
-#include "daemon/session/dgram.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
-
-static int make(struct session *s, const struct request *r, struct sock **ret)
-{
-    int err = sock_new(s, r->socket, r->open.family, ret);
-
-    if (err < 0 || r->open.type != SOCKET_TYPE_DATAGRAM)
-        return err;
-    err = dgram_new(*ret);
-    if (err < 0) {
-        (*ret)->state = SOCK_CLOSED;
-        sock_free_later(*ret);
-    }
-    return err;
-}
 
 int verb_open(struct op *op, const struct call *call)
 {
@@ -45,7 +30,8 @@ int verb_open(struct op *op, const struct call *call)
         return ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
     if (r->open.type > SOCKET_TYPE_DATAGRAM)
         return ERR_SOCKET_NOT_SUPPORTED;
-    if (make(s, r, &sock) < 0) {
+    if (sock_new_kind(s, r->socket, r->open.family, r->open.type == SOCKET_TYPE_DATAGRAM, &sock) <
+        0) {
         op->text = "too little memory left";
         return ERR_NO_BUFFER_SPACE;
     }

@@ -43,6 +43,7 @@ int verb_hangup(struct op *op, const struct call *call);
 int verb_bind(struct op *op, const struct call *call);
 int verb_listen(struct op *op, const struct call *call);
 int verb_accept(struct op *op, const struct call *call);
+int verb_disconnect(struct op *op, const struct call *call);
 int verb_resolve(struct op *op, const struct call *call);
 int verb_monitor(struct op *op, const struct call *call);
 int verb_listener(struct op *op, const struct call *call);
@@ -111,6 +112,7 @@ void resolve_leave(struct op *op);
 void list_restore(struct op *op, uint64_t place);
 void shutdown_restore(struct op *op, bool ends_receiving);
 void close_restore(struct op *op);
+void disconnect_restore(struct op *op);
 void hangup_restore(struct op *op);
 void hangup_resume(struct op *op);
 struct connect_past {

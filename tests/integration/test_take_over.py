@@ -87,6 +87,28 @@ class Carried(TakeOverTest):
             self.assertEqual(wire.completion(100 + n).error, pb.ERROR_SUCCESS)
         self.assertEqual(wire.completion(99).error, pb.ERROR_SUCCESS)
 
+    def test_a_disconnect_that_waits_for_a_send(self):
+        wire = self.wire()
+        peer, listener = self.pair(wire), self.listener()
+        wire.send(wire.make_send(5, 1, b"begin", total_len=8, more=True), wire.receive(6, 1, 100), wire.make_disconnect(7, 1))
+        wire.settle()
+        self.succeed()
+        wire.send(wire.make_disconnect(8, 1), wire.make_send(5, 1, b"end"))
+        self.assertEqual(self.read_all(peer), b"beginend")
+        self.assertEqual([pb.Error.Name(wire.completion(op).error) for op in (8, 5, 6, 7)],
+                         ["ERROR_ALREADY_IN_PROGRESS", "ERROR_SUCCESS", "ERROR_OPERATION_ABORTED", "ERROR_SUCCESS"])
+        wire.send(wire.connect(9, 1, listener.getsockname()))
+        self.assertEqual(wire.completion(9).error, pb.ERROR_SUCCESS)
+
+    def test_a_disconnect_that_waits_for_a_connect(self):
+        wire, listener = self.wire(), self.blackhole()
+        wire.send(wire.open(1, 1), wire.connect(2, 1, listener.getsockname()), wire.make_send(3, 1, b"data"), wire.make_disconnect(4, 1))
+        wire.settle()
+        self.succeed()
+        peer = self.accept_behind(listener)
+        self.assertEqual(self.read_all(peer), b"data")
+        self.assertEqual([wire.completion(op).error for op in (2, 3, 4)], 3 * [pb.ERROR_SUCCESS])
+
     def test_a_chain_whose_pieces_still_come(self):
         wire = self.wire()
         peer = self.pair(wire)

@@ -133,6 +133,10 @@ class Wire:
         return request(pb.VERB_HANGUP, op, number, timeout_ms=timeout_ms, hangup=pb.Hangup())
 
     @staticmethod
+    def make_disconnect(op, number, abort=False, timeout_ms=0):
+        return request(pb.VERB_DISCONNECT, op, number, timeout_ms=timeout_ms, disconnect=pb.Disconnect(abort=abort))
+
+    @staticmethod
     def bind(op, number, address):
         return request(pb.VERB_BIND, op, number, bind=pb.Bind(endpoint=endpoint(address)))
 

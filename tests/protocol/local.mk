@@ -13,6 +13,7 @@ py_tests += \
 	tests/protocol/test_datagrams_together.py \
 	tests/protocol/test_families.py \
 	tests/protocol/test_descriptors.py \
+	tests/protocol/test_disconnect.py \
 	tests/protocol/test_document.py \
 	tests/protocol/test_ending.py \
 	tests/protocol/test_fairness.py \

@@ -200,7 +200,7 @@ START_TEST(test_verbs_and_options_are_the_protos)
         N(VERB_, LEARNED),    N(VERB_, CREDIT),     N(VERB_, RESOLVE), N(VERB_, SHARE),
         N(VERB_, HANGUP),     N(VERB_, SESSIONS),   N(VERB_, DENIALS), N(VERB_, BIND),
         N(VERB_, MONITOR),    N(VERB_, LISTENER),   N(VERB_, LISTEN),  N(VERB_, ACCEPT),
-        N(VERB_, TAKE_OVER),
+        N(VERB_, TAKE_OVER),  N(VERB_, DISCONNECT),
     };
     static const struct number options[] = {
         N(OPTION_, NO_DELAY),         N(OPTION_, KEEP_ALIVE),
