@@ -95,6 +95,10 @@ static void submit(struct script *s, struct carrier *slot, asock_socket *socket)
         memory_submit_multishot(s, slot, socket);
         return;
     }
+    if (choice >= 250) {
+        note(slot, asock_disconnect(socket, slot->op));
+        return;
+    }
     if (kind < 3)
         set_memory(slot, next_len(s), choice >= 126);
     if (kind == 0)

@@ -52,6 +52,7 @@ dist_man_MANS += \
 	man/asock_context_unref.3 \
 	man/asock_dial.3 \
 	man/asock_dial_fd.3 \
+	man/asock_disconnect.3 \
 	man/asock_end.3 \
 	man/asock_end_accept.3 \
 	man/asock_end_receive_from.3 \

@@ -88,7 +88,8 @@ static int settle(asock_op *op, asock_socket *socket, int operation, uint32_t er
 static bool is_stream_op(int operation)
 {
     return operation == ASOCK_OPERATION_SEND || operation == ASOCK_OPERATION_RECEIVE ||
-           operation == ASOCK_OPERATION_SHUTDOWN || operation == ASOCK_OPERATION_HANGUP;
+           operation == ASOCK_OPERATION_SHUTDOWN || operation == ASOCK_OPERATION_HANGUP ||
+           operation == ASOCK_OPERATION_DISCONNECT;
 }
 
 static bool is_data_op(int operation)
@@ -358,6 +359,23 @@ int asock_shutdown(asock_socket *socket, asock_op *op, enum asock_how how)
                         how & ASOCK_SHUTDOWN_SEND ? &socket->sends : &socket->controls);
     if (op->state == OP_WAITING && how == ASOCK_SHUTDOWN_RECEIVE)
         queue_behind_connects(socket, op);
+    return leave_submit(socket->context, 0, r);
+}
+
+/* Its place is behind the sends, which do not matter any more if the stream is known to be cut. */
+int asock_disconnect(asock_socket *socket, asock_op *op)
+{
+    int r = enter_socket(socket, op);
+
+    if (r < 0)
+        return r;
+    op->how = 0;
+    if (!known_error(socket, ASOCK_OPERATION_DISCONNECT, 0) &&
+        !asock_session_may_use(socket->context, VERB_DISCONNECT))
+        r = settle(op, socket, ASOCK_OPERATION_DISCONNECT, ERR_OPERATION_NOT_SUPPORTED);
+    else
+        r = queue_or_settle(op, socket, ASOCK_OPERATION_DISCONNECT,
+                            socket->is_send_broken ? &socket->controls : &socket->sends);
     return leave_submit(socket->context, 0, r);
 }
 

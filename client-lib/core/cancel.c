@@ -39,6 +39,18 @@ static uint64_t next_connect(const asock_socket *socket)
     return UINT64_MAX;
 }
 
+static void abort_shutdowns(asock_socket *socket, uint64_t after, uint64_t before)
+{
+    list_for_each_safe (&socket->controls, it) {
+        asock_op *op = container_of(it, asock_op, queue_node);
+
+        if ((op->operation == ASOCK_OPERATION_SHUTDOWN || op->operation == ASOCK_OPERATION_HANGUP ||
+             op->operation == ASOCK_OPERATION_DISCONNECT) &&
+            op->seq > after && op->seq < before)
+            asock_op_finish(op, ERR_OPERATION_ABORTED, 0);
+    }
+}
+
 void asock_connect_failed(asock_socket *socket, uint64_t seq)
 {
     uint64_t next = next_connect(socket);
@@ -51,14 +63,22 @@ void asock_connect_failed(asock_socket *socket, uint64_t seq)
         return;
     socket->is_connect_failed = next == UINT64_MAX;
     abort_range(&socket->receives_waiting, seq, next);
-    list_for_each_safe (&socket->controls, it) {
-        asock_op *op = container_of(it, asock_op, queue_node);
+    abort_shutdowns(socket, seq, next);
+}
 
-        if ((op->operation == ASOCK_OPERATION_SHUTDOWN ||
-             op->operation == ASOCK_OPERATION_HANGUP) &&
-            op->seq > seq && op->seq < next)
-            asock_op_finish(op, ERR_OPERATION_ABORTED, 0);
-    }
+void asock_socket_disconnected(asock_socket *socket)
+{
+    uint64_t next = next_connect(socket);
+
+    abort_range(&socket->sends, 0, next);
+    abort_range(&socket->receives_waiting, 0, next);
+    abort_shutdowns(socket, 0, next);
+    socket->since = socket->context->seq;
+    socket->lost_seq = 0;
+    socket->is_connected = socket->is_over = false;
+    socket->is_send_broken = socket->is_connect_failed = false;
+    socket->is_connect_asked = socket->connects > 0 || next < UINT64_MAX;
+    socket->local = socket->remote = (struct endpoint){0};
 }
 
 void asock_op_end_waiting(asock_op *op, uint32_t error)

@@ -76,7 +76,7 @@ void asock_op_note_loss(const asock_op *op)
 {
     asock_socket *socket = op->socket;
 
-    if (reads_stream(op) && !(op->flags & ASOCK_PEEK) &&
+    if (reads_stream(op) && !(op->flags & ASOCK_PEEK) && op->seq > socket->since &&
         (socket->lost_seq == 0 || op->seq < socket->lost_seq))
         socket->lost_seq = op->seq;
 }

@@ -287,7 +287,7 @@ static void barrier_refused(asock_socket *socket, const asock_op *barrier)
         if (op == barrier || (op->state != OP_SENT && op->state != OP_PARTLY))
             continue;
         if (op->operation == ASOCK_OPERATION_SHUTDOWN || op->operation == ASOCK_OPERATION_HANGUP ||
-            op->operation == ASOCK_OPERATION_CLOSE)
+            op->operation == ASOCK_OPERATION_DISCONNECT || op->operation == ASOCK_OPERATION_CLOSE)
             continue; /* not counted */
         if (!is_earlier || op->state == OP_PARTLY)
             known++;
@@ -311,6 +311,20 @@ static void send_answered(asock_op *op, const struct reply *reply)
         asock_quiet_finish(&socket->quiet_sends, op);
     else if (socket->barrier == op)
         barrier_refused(socket, op);
+}
+
+/*
+ * Where the connection has ended, the daemon has reported each send of it that failed, and each
+ * other op.
+ */
+static void disconnect_answered(asock_op *op, const struct reply *reply)
+{
+    if (reply->error && reply->error != ERR_CONNECTION_RESET) {
+        asock_ask_again(op->socket);
+        return;
+    }
+    asock_quiet_finish(&op->socket->quiet_sends, op);
+    asock_socket_disconnected(op->socket);
 }
 
 static void sync_answered(asock_context *context, const asock_op *sync)
@@ -363,6 +377,9 @@ static void note(asock_op *op, const struct reply *reply)
             asock_quiet_finish(&socket->quiet_sends, op);
         else
             asock_ask_again(socket);
+        break;
+    case ASOCK_OPERATION_DISCONNECT:
+        disconnect_answered(op, reply);
         break;
     case ASOCK_OPERATION_SET_OPTION:
         asock_quiet_finish(&socket->quiet_options, op);

@@ -18,7 +18,8 @@
 
 static bool is_counted(const asock_op *op)
 {
-    return op->operation != ASOCK_OPERATION_SHUTDOWN && op->operation != ASOCK_OPERATION_HANGUP;
+    return op->operation != ASOCK_OPERATION_SHUTDOWN && op->operation != ASOCK_OPERATION_HANGUP &&
+           op->operation != ASOCK_OPERATION_DISCONNECT;
 }
 
 static enum flow check_op(const asock_op *op)
@@ -190,6 +191,10 @@ static void fill(const asock_op *op, struct request *request)
     case ASOCK_OPERATION_SHUTDOWN:
         request->verb = VERB_SHUTDOWN;
         request->shutdown.how = (uint32_t)op->how;
+        break;
+    case ASOCK_OPERATION_DISCONNECT:
+        request->verb = VERB_DISCONNECT;
+        request->disconnect.abort = op->socket->is_send_broken;
         break;
     default:
         fill_option(op, request);

@@ -131,6 +131,10 @@ class Socket:
     def shutdown(self, how=pb.HOW_SEND):
         return self._submit(pb.VERB_SHUTDOWN, shutdown=pb.Shutdown(how=how))
 
+    def disconnect(self, timeout_ms=0):
+        """Ends the connection behind what was sent. With success or CONNECTION_RESET the socket can connect again."""
+        return self._submit(pb.VERB_DISCONNECT, b"", timeout_ms, disconnect=pb.Disconnect())
+
     def set_option(self, option, number):
         value = pb.OptionValue(number=number)
         return self._submit(pb.VERB_SET_OPTION, set_option=pb.SetOption(option=option, value=value))
@@ -145,10 +149,11 @@ class Socket:
         return self._submit(pb.VERB_CLOSE, close=pb.Close(linger_ms=linger_ms, abort=abort))
 
 
-# Counted against the windows of ops; of all others only SHUTDOWN waits behind them, in its place.
+# Counted against the windows of ops; of all others only SHUTDOWN and DISCONNECT wait behind them, in their place.
 COUNTED = {pb.VERB_OPEN, pb.VERB_CONNECT, pb.VERB_SEND, pb.VERB_RECEIVE, pb.VERB_SET_OPTION,
            pb.VERB_GET_OPTION, pb.VERB_BIND}
 HASTY = {pb.VERB_CANCEL, pb.VERB_CLOSE}
+DISCONNECTED = {pb.ERROR_SUCCESS, pb.ERROR_CONNECTION_RESET}  # a DISCONNECT has ended the connection
 WITH_DATA = {pb.VERB_SEND, pb.VERB_CONNECT}
 
 
@@ -237,6 +242,13 @@ class Core:
         sock.waiting.clear()
         sock.receives.clear()
         return bool(dropped) and dropped[0].request.verb == pb.VERB_OPEN
+
+    def _drop_receives(self, sock):
+        """Those that a window held back until their connection had ended."""
+        while sock is not None and sock.receives:
+            op = sock.receives.popleft()
+            del self.ops[op.request.op]
+            self._finish(op, pb.ERROR_OPERATION_ABORTED, "")
 
     # ---------------------------------------------------------------------------- windows
 
@@ -366,6 +378,8 @@ class Core:
         op.body = getattr(reply, body) if body else None
         if op.request.verb == pb.VERB_CLOSE:
             self.sockets.pop(op.request.socket, None)
+        if op.request.verb == pb.VERB_DISCONNECT and reply.error in DISCONNECTED:
+            self._drop_receives(self.sockets.get(op.request.socket))
         if op.request.verb == pb.VERB_SEND and op.request.send.more:
             self._write_abandon(op)
         self._finish(op, reply.error, payload.decode() if reply.error else "")

@@ -8,7 +8,7 @@ import socket as _socket
 import time
 from typing import Any, Optional, Tuple, Union
 
-from ._core import DATAGRAM_MAX, address_of
+from ._core import DATAGRAM_MAX, DISCONNECTED, address_of
 from ._schema import pb
 from .client import GRACE, Client
 from .errors import AsockError, error_of
@@ -90,6 +90,22 @@ class _Base:
         self._wait(op)
         self._connected = op.body
 
+    def disconnect(self) -> None:
+        """Ends the connection, and connect() can be called again. What has been received and not read is lost.
+
+        The peer gets what was sent, and the end of the stream. ConnectionResetError says that it got a reset instead; then, too,
+        connect() can be called.
+        """
+        op = self._sock.disconnect(timeout_ms=self._timeout_ms())
+        try:
+            self._wait(op)
+        finally:
+            if op.done and op.error in DISCONNECTED:
+                self._forget_connection()
+
+    def _forget_connection(self) -> None:
+        self._connected = self._receiving = None
+
     def close(self) -> None:
         """The peer gets what was sent, and the end of the stream. Does nothing the second time."""
         if self._client.ended:
@@ -130,6 +146,10 @@ class Socket(_Base):
 
     def __enter__(self) -> Socket:
         return self
+
+    def _forget_connection(self) -> None:
+        super()._forget_connection()
+        self._ended, self._rest = False, b""
 
     # ---- the calls of socket.socket
 

@@ -37,6 +37,11 @@ tests_conformance_connect_data_int_SOURCES = tests/conformance/connect_data.c
 tests_conformance_connect_data_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_connect_data_int_LDADD = $(INT_LIBS)
 
+int_tests += tests/conformance/disconnect.int
+tests_conformance_disconnect_int_SOURCES = tests/conformance/disconnect.c
+tests_conformance_disconnect_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_disconnect_int_LDADD = $(INT_LIBS)
+
 int_tests += tests/conformance/few_descriptors.int
 tests_conformance_few_descriptors_int_SOURCES = tests/conformance/few_descriptors.c
 tests_conformance_few_descriptors_int_LDFLAGS = $(INT_LINKFLAGS)

@@ -95,6 +95,22 @@ class AioTest(DaemonTest):
 
 class Streams(AioTest):
 
+    def test_s73_a_sessions_socket_disconnects_and_connects_again(self):
+        async def main():
+            async with await aio.Session.connect(self.daemon.path) as session:
+                sock = await session.socket()
+                for _ in range(2):
+                    await session.run(sock.connect(*self.address))
+                    peer = await self.accept_one()
+                    receive = asyncio.ensure_future(session.run(sock.receive()))
+                    await session.run(sock.send(b"data"))
+                    await session.run(sock.disconnect())
+                    self.assertEqual(await self.read_peer(peer), b"data")
+                    with self.assertRaises(OSError):
+                        await receive
+                await session.run(sock.close())
+        self.run_async(main())
+
     def test_there_and_back(self):
         async def main():
             reader, writer = await aio.open_connection(*self.address)

@@ -53,6 +53,33 @@ class Blocking(DaemonTest):
         self.assertEqual(sock.recv(4, socket.MSG_WAITALL), b"last")
         self.assertEqual((sock.recv(1), sock.recv(1)), (b"", b""))
 
+    def test_s73_disconnects_and_connects_again(self):
+        sock, peer = self.connect()
+        other = self.listener()
+        sock.sendall(b"first")
+        peer.sendall(b"never read")
+        self.assertEqual(sock.recv(5), b"never")
+        sock.disconnect()
+        self.assertEqual(self.read_all(peer), b"first")
+        with self.assertRaises(asock.AsockError) as caught:
+            sock.getpeername()
+        self.assertEqual(caught.exception.number, pb.ERROR_NOT_CONNECTED)
+        sock.connect(other.getsockname())
+        self.assertEqual(sock.getpeername(), other.getsockname())
+        second = self.accept(other)
+        second.sendall(b"second")
+        self.assertEqual(sock.recv(6, socket.MSG_WAITALL), b"second")
+        second.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        second.close()
+        with self.assertRaises(ConnectionResetError):
+            sock.recv(1)
+        with self.assertRaises(ConnectionResetError):
+            sock.disconnect()
+        sock.connect(self.server.getsockname())
+        third = self.accept(self.server)
+        sock.sendall(b"third")
+        self.assertEqual(self.read_all(third, 5), b"third")
+
     def test_endpoints(self):
         sock, peer = self.connect()
         self.assertEqual(sock.getpeername(), peer.getsockname())

@@ -360,8 +360,8 @@ ASOCK_EXPORT asock_context *asock_socket_get_context(asock_socket *socket); /* b
 /* The id in the protocol and in asockctl. 0: the socket is closed, or has no id yet. */
 ASOCK_EXPORT unsigned int asock_socket_get_id(asock_socket *socket);
 /*
- * The local and the peer's address of a socket that has connected, also after it was closed.
- * Returns as asock_op_get_local().
+ * The local and the peer's address of a socket that has connected, also after it was closed, but
+ * not after asock_disconnect(). Returns as asock_op_get_local().
  */
 ASOCK_EXPORT int asock_socket_get_local(asock_socket *socket, struct sockaddr_storage *ret);
 ASOCK_EXPORT int asock_socket_get_remote(asock_socket *socket, struct sockaddr_storage *ret);
@@ -371,7 +371,7 @@ ASOCK_EXPORT int asock_socket_get_remote(asock_socket *socket, struct sockaddr_s
  * that has closed or vanished; asock_await_hangup() is one. The connection counts as ended after
  * - an operation that ended with ASOCK_CONNECTION_RESET or ASOCK_CONNECTION_ABORTED;
  * - success of asock_await_hangup(), or of asock_shutdown() of both directions;
- * - asock_close(), or a kill by the administrator.
+ * - asock_close(), asock_disconnect(), or a kill by the administrator.
  * Since: 0.1.0
  */
 ASOCK_EXPORT int asock_socket_is_connected(asock_socket *socket);
@@ -460,7 +460,8 @@ enum asock_operation {
     ASOCK_OPERATION_SHARE = 11,
     ASOCK_OPERATION_BIND = 12,
     ASOCK_OPERATION_LISTEN = 13,
-    ASOCK_OPERATION_ACCEPT = 14
+    ASOCK_OPERATION_ACCEPT = 14,
+    ASOCK_OPERATION_DISCONNECT = 15
 };
 ASOCK_EXPORT enum asock_operation asock_op_get_operation(asock_op *op); /* the last submitted */
 /* In flight, or completed but its callback has yet to run. It cannot be submitted. */
@@ -648,6 +649,26 @@ enum asock_how {
     ASOCK_SHUTDOWN_BOTH = 3
 };
 ASOCK_EXPORT int asock_shutdown(asock_socket *socket, asock_op *op, enum asock_how how);
+/*
+ * Ends the connection, like asock_close(), but keeps the socket: it can connect or bind again and
+ * has the options that were set. It waits for a connect in progress and for the sends that were
+ * submitted before it; then all other ops of the connection end with ASOCK_OPERATION_ABORTED, this
+ * one last. Submit nothing for the next connection before. A linger time (ASOCK_OPTION_LINGER) does
+ * not make it wait. A datagram socket loses its peer and its port. Results:
+ *   ASOCK_SUCCESS                  the connection has ended: FIN follows everything that was sent
+ *   ASOCK_CONNECTION_RESET         the connection has ended with a reset: a send failed before, the
+ *                                  connection was lost, or ASOCK_OPTION_LINGER is 0
+ * After any other result the connection is as it was:
+ *   ASOCK_NOT_CONNECTED            no connect was submitted, or the socket is bound
+ *   ASOCK_ALREADY_IN_PROGRESS      the socket has one already
+ *   ASOCK_OPERATION_ABORTED        the connect or a send before it failed, or the op was cancelled
+ *   ASOCK_TIMED_OUT                the op's timeout expired before its turn
+ *   ASOCK_INVALID_ARGUMENT         the socket is lent
+ *   ASOCK_NO_BUFFER_SPACE          there is no memory for it
+ *   ASOCK_OPERATION_NOT_SUPPORTED  the daemon is older than this call
+ * Since: 0.1.0
+ */
+ASOCK_EXPORT int asock_disconnect(asock_socket *socket, asock_op *op);
 
 /*
  * Completes when the connection is over for both sides, whatever else is pending. It consumes
