@@ -2,7 +2,7 @@
 #
 # Built with everything else, not installed. `make bench` measures; the tests run it for a moment.
 
-noinst_PROGRAMS += bench/client bench/names bench/server
+noinst_PROGRAMS += bench/client bench/keeper bench/names bench/server
 bench_client_SOURCES = \
 	bench/client.c \
 	bench/client.h \
@@ -16,6 +16,14 @@ bench_client_SOURCES = \
 	bench/crowd.c
 bench_client_LDFLAGS = $(AM_LDFLAGS) -no-install
 bench_client_LDADD = libasock.la
+bench_keeper_SOURCES = \
+	bench/common.c \
+	bench/common.h \
+	bench/keeper.c \
+	bench/keeper.h \
+	bench/keeper_load.c \
+	bench/keeper_offsets.c \
+	bench/keeper_worker.c
 bench_names_SOURCES = \
 	bench/common.c \
 	bench/common.h \

@@ -91,5 +91,6 @@ py_tests += tests/integration/test_readme.py
 # bench/, and what is measured by its client
 py_tests += \
 	tests/integration/test_bench.py \
+	tests/integration/test_keeper.py \
 	tests/integration/test_steady_state.py \
 	tests/integration/test_syscalls.py
