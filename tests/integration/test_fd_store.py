@@ -203,6 +203,22 @@ class GoesWrong(StoreTest):
         self.check_aborted(wire, peer)
         self.assertIn("does not store them (FileDescriptorStoreMax= of the unit)", self.log_since(mark))
 
+    def test_more_descriptors_than_its_limit(self):
+        """The kernel counts those in flight, at each message of them."""
+        early = [self.wire(hello=False) for _ in range(10)]
+        wire, peer = self.waiting()
+        for number in range(2, 270):  # more than a message has
+            self.pair(wire, number)
+        for other in early:
+            other.close()  # so that there is a descriptor below the limit, for the state
+        self.daemon.wait(lambda: self.daemon.stats()["clients"] == 2)
+        subprocess.run([*self.daemon.wrapper, "prlimit", "--pid", str(self.daemon.pid), "--nofile=100:100"], check=True)
+        mark = self.mark()
+        self.daemon.restart()
+        self.check_aborted(wire, peer)
+        self.assertIn("there are more descriptors than RLIMIT_NOFILE (LimitNOFILE= of the unit)", self.log_since(mark))
+        self.waiting()
+
     def test_the_manager_does_not_answer(self):
         """It has the state all the same: the next one must not find in it what was reported as over."""
         wire, peer = self.waiting()
