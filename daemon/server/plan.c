@@ -8,6 +8,7 @@
 #include "daemon/server/plan.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -26,6 +27,8 @@
 /* Of four sessions, for their connections and as many sockets; and one that waits. */
 #define FDS_MIN (FDS_KEPT + 4 * FDS_PER_SESSION + 1)
 #define FDS_WAITING_PART 16u /* for those that wait, until there may not be more */
+/* 8 bytes of the kernel's memory for each. */
+#define DESCRIPTOR_TABLE 16384u
 
 int plan_share_descriptors(uint64_t limit, uint32_t clients, struct descriptor_shares *ret)
 {
@@ -62,6 +65,17 @@ uint64_t plan_raise_descriptor_limit(void)
         }
     }
     return limit.rlim_cur;
+}
+
+void plan_widen_descriptor_table(uint64_t limit)
+{
+    int last = (int)(limit < DESCRIPTOR_TABLE ? limit : DESCRIPTOR_TABLE) - 1;
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC), wide = fcntl(fd, F_DUPFD_CLOEXEC, last);
+
+    if (wide >= 0)
+        close(wide);
+    if (fd >= 0)
+        close(fd);
 }
 
 /* What is left when the listeners have theirs. */

@@ -16,6 +16,13 @@ struct descriptor_shares {
 
 /* To the most that it may be; what it is then. */
 uint64_t plan_raise_descriptor_limit(void);
+/*
+ * For a process that has one thread so far. The kernel doubles a table of descriptors when it is
+ * full, and waits for all processors then if there are more threads (synchronize_rcu()): 10 to 35
+ * ms each time, for which all clients wait. A next process gets all descriptors at once, and would
+ * wait four times for 1,000 of them.
+ */
+void plan_widen_descriptor_table(uint64_t limit);
 /* -EMFILE: too few for anything. */
 int plan_share_descriptors(uint64_t limit, uint32_t clients, struct descriptor_shares *ret);
 /* Of `limit`, when the listeners have `used`. -EMFILE after a message to the log. */

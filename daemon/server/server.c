@@ -405,6 +405,7 @@ static int server_init(struct server *server, const struct server_config *config
     task_init(&server->leave, on_leave);
     ev_timer_init(&server->stop, on_stop_timer, 0., 0.);
     server->stop.data = server;
+    plan_widen_descriptor_table(limit);
     r = maker_fork(&server->shared.maker, config->without_filter);
     if (r < 0)
         log_warning("cannot start the process that makes shared listeners: %s", strerror(-r));

@@ -82,6 +82,14 @@ class Restarted(StoreTest):
             self.daemon.wait(lambda: not self.daemon.manager.store)
             self.check_goes_on(wire, peer)
 
+    def test_its_table_of_descriptors_does_not_grow(self):
+        """The kernel would make it wait, while all clients do."""
+        with open(f"/proc/{self.daemon.pid}/limits", encoding="ascii") as limits:
+            limit, = (int(line.split()[3]) for line in limits if line.startswith("Max open files"))
+        with open(f"/proc/{self.daemon.pid}/status", encoding="ascii") as status:
+            size, = (int(line.split()[1]) for line in status if line.startswith("FDSize:"))
+        self.assertGreaterEqual(size, min(limit, 16384))
+
     def test_what_was_not_sent_goes_out(self):
         wire = self.wire()
         peer = self.pair(wire)
