@@ -22,9 +22,11 @@ const struct command command_proxy = {
         "through asockd. Prints each socket when it is ready. Runs until SIGTERM or SIGINT.\n\n"
         "  asockctl proxy --policy FILE --listen /run/user/1000/proxy.sock\n"
         "  curl --proxy socks5h://localhost/run/user/1000/proxy.sock https://example.org/\n\n"
-        "A Unix socket has mode 0600. Every user of the host can use a TCP listener, with your rights.\n"
+        "A Unix socket has mode 0600. At a TCP port, connections of other users than you and root are reset,\n"
+        "unless --any-user is given: then every user of the host can use the port, with your rights.\n"
         "With --policy, the [Rules] of FILE (asockd.policy(5)) have to allow each connect as well.\n",
-    .options = TAKES_SOCKET | TAKES_POLICY | TAKES_NAME | TAKES_TIMEOUT | TAKES_LISTEN,
+    .options = TAKES_SOCKET | TAKES_POLICY | TAKES_NAME | TAKES_TIMEOUT | TAKES_LISTEN |
+               TAKES_ANY_USER,
     .min_args = 0,
     .max_args = 0,
     .run = run_proxy,

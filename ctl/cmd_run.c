@@ -64,6 +64,8 @@ static int run_run(const struct settings *settings)
                EXIT_OWN;
     if (settings->proxy + settings->transparent + settings->fd > 1)
         return report_usage("run: --proxy, --transparent and --fd cannot be combined"), EXIT_OWN;
+    if (settings->any_user && !settings->proxy)
+        return report_usage("run: --any-user needs --proxy"), EXIT_OWN;
     if (settings->sandbox && !settings->transparent)
         return report_usage("run: --sandbox needs --transparent"), EXIT_OWN;
     if (settings->publish_count > 0 && !settings->transparent)
@@ -112,7 +114,8 @@ const struct command command_run = {
         "any socket. COMMAND can use a socket that asockd lends (+lend in a rule), but cannot connect it to\n"
         "another address.\n\n"
         "--proxy is for programs that can use a proxy. asockctl serves one on 127.0.0.1, and sets ALL_PROXY,\n"
-        "HTTP_PROXY, HTTPS_PROXY and similar variables.\n\n"
+        "HTTP_PROXY, HTTPS_PROXY and similar variables. Only your processes and root's can use it, unless\n"
+        "--any-user is given.\n\n"
         "--transparent is for any program. COMMAND has a network of its own, whose connections all go\n"
         "through asockd, which also resolves names. --sandbox adds bubblewrap: the system is read-only, /tmp\n"
         "is empty, and only this directory can be written to. --publish 8080:80 lets others reach COMMAND's\n"
@@ -121,7 +124,7 @@ const struct command command_run = {
         "Exit status: COMMAND's, or 128 + n if signal n killed it. 125: asockctl failed. 126: COMMAND cannot\n"
         "be run. 127: COMMAND was not found.\n",
     .options = TAKES_SOCKET | TAKES_POLICY | TAKES_NAME | TAKES_TIMEOUT | TAKES_PROXY |
-               TAKES_TRANSPARENT | TAKES_SANDBOX | TAKES_FD | TAKES_PUBLISH,
+               TAKES_ANY_USER | TAKES_TRANSPARENT | TAKES_SANDBOX | TAKES_FD | TAKES_PUBLISH,
     .failure = EXIT_OWN,
     .min_args = 1,
     .max_args = INT_MAX,

@@ -43,7 +43,7 @@ struct settings {
     bool close;
     bool exit_on_close, keep_open;
     int ready_fd; /* --ready-fd, or -1 */
-    bool proxy;
+    bool proxy, any_user;
     bool transparent;
     bool sandbox;
     bool fd, confine;
@@ -88,7 +88,8 @@ enum option_bit {
     TAKES_POLICIES = 4194304, /* --policy more than once */
     TAKES_ADDRESS = 8388608,
     TAKES_MODE = 16777216,
-    TAKES_LAST = TAKES_MODE,
+    TAKES_ANY_USER = 33554432,
+    TAKES_LAST = TAKES_ANY_USER,
     INSPECTOR_OPTIONS = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN | TAKES_TIMEOUT,
 };
 

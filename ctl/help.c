@@ -47,6 +47,8 @@ static const struct {
      "  --confine          run: like --fd, but COMMAND cannot connect, bind or listen by itself\n"},
     {TAKES_PROXY, "--proxy",
      "  --proxy            run: serve a proxy on 127.0.0.1 to COMMAND, and set the proxy variables\n"},
+    {TAKES_ANY_USER, "--any-user",
+     "  --any-user         run, proxy: serve every user of the host at the proxy's TCP port\n"},
     {TAKES_TRANSPARENT, "--transparent",
      "  --transparent      run: give COMMAND a network of its own that leads to asockd\n"},
     {TAKES_SANDBOX, "--sandbox",

@@ -13,6 +13,7 @@
 #include "ctl/text.h"
 
 #include "gateway/gateway.h"
+#include "gateway/guard.h"
 
 #include <errno.h>
 #include <ev.h>
@@ -82,6 +83,22 @@ static int open_session(void *userdata, asock_context **ret)
     return 0;
 }
 
+static void on_refused(void *userdata, uid_t user, unsigned long long count)
+{
+    char whose[64] = "a user who is not known";
+
+    (void)userdata;
+    if (user == GUARD_OTHERS)
+        snprintf(whose, sizeof(whose), "further users");
+    else if (user != GUARD_UNKNOWN)
+        snprintf(whose, sizeof(whose), "user %u", user);
+    if (count == 1)
+        report_error("the proxy's port has refused a program of %s (--any-user serves everybody)",
+                     whose);
+    else
+        report_error("the proxy's port has refused programs of %s %llu times", whose, count);
+}
+
 int proxy_answer_timeout(const struct settings *settings)
 {
     return settings->timeout_ms > 0 ? settings->timeout_ms : ANSWER_TIMEOUT_MS;
@@ -92,6 +109,8 @@ int proxy_make_gateway(const struct settings *settings, struct gateway **ret)
     struct gateway_config config = {
         .open = open_session,
         .userdata = (void *)settings,
+        .refused = on_refused,
+        .serves_any_user = settings->any_user,
         .answer_timeout_ms = proxy_answer_timeout(settings),
     };
 
@@ -108,6 +127,10 @@ static int complain_listen(const char *where, int err)
         fputs(": the path exists and is not a socket\n", stderr);
     else if (err == EINVAL)
         fputs(": give a path with a /, or a loopback address and a port such as 127.0.0.1:1080\n",
+              stderr);
+    else if (err == EOPNOTSUPP)
+        fputs(": here the kernel does not say which user a connection belongs to (sock_diag(7)); "
+              "--any-user serves all of them\n",
               stderr);
     else if (err == EADDRINUSE)
         fputs(": another program listens there\n", stderr);

@@ -6,7 +6,8 @@
  * connect -> send. What comes back goes to the program with the flow's address in front.
  * Failures: a datagram is lost, as on any network: it is malformed or a fragment (which RFC 1928
  * lets a relay drop), not the program's, its destination is denied or cannot be reached, there is
- * no room. SOCKS has no message to report that.
+ * no room. SOCKS has no message to report that. Where the kernel does not say which user has a
+ * datagram socket, there is no association.
  *
  * Bounded: so many associations, flows of each, datagrams of each flow that are under way, and
  * bytes of all of these. A flow more takes the place of the one that was used least recently. That
@@ -22,6 +23,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "gateway/guard.h"
 #include "gateway/server.h"
 #include "gateway/udp_flow.h"
 
@@ -50,6 +52,10 @@ struct associate {
     struct client *client;
     ev_io io;
     struct sockaddr_storage program; /* who may send; port 0: not known yet */
+    struct sockaddr_storage own;
+    unsigned int
+        round;        /* of the loop, in which the owner of the program's port was looked at last */
+    bool is_programs; /* then */
     struct list flows;
     unsigned int flow_count;
 };
@@ -97,13 +103,42 @@ static void receive(struct flow *flow)
         end_flow(flow);
 }
 
+/* A socket of nobody is one that has been closed: that is no attempt to get in. */
+static bool is_users(const struct associate *associate, const struct sockaddr_storage *peer)
+{
+    struct guard *guard = associate->client->gateway->guard;
+    uid_t user;
+
+    if (!guard || guard_admits(guard, IPPROTO_UDP, peer, &associate->own, &user))
+        return true;
+    if (user != GUARD_UNKNOWN)
+        guard_count(guard, user);
+    return false;
+}
+
+/*
+ * A port that its program has closed may be another user's by now. In one turn of the loop this is
+ * asked once.
+ */
+static bool has_port_still(struct associate *associate)
+{
+    unsigned int round = ev_iteration(associate->client->gateway->loop);
+
+    if (associate->round != round)
+        associate->is_programs = is_users(associate, &associate->program);
+    associate->round = round;
+    return associate->is_programs;
+}
+
 static void give(struct flow *flow, size_t len, const struct sockaddr_storage *from)
 {
-    const struct associate *associate = flow->associate;
+    struct associate *associate = flow->associate;
     uint8_t head[SOCKS_DATAGRAM_HEAD_MAX];
     size_t head_len = socks_write_datagram(from, head);
     char *at = flow->udp.buf + SOCKS_DATAGRAM_HEAD_MAX - head_len;
 
+    if (!has_port_still(associate))
+        return;
     memcpy(at, head, head_len);
     (void)sendto(associate->io.fd, at, head_len + len, MSG_DONTWAIT,
                  (const struct sockaddr *)&associate->program, sizeof(associate->program));
@@ -243,14 +278,21 @@ static in_port_t *port_of(struct sockaddr_storage *addr)
     return &((struct sockaddr_in *)addr)->sin_port; /* of both families */
 }
 
-/* The first one from the program's address is the program's; from then on only its port counts. */
+/*
+ * The first one of the program's user from the program's address is the program's; from then on
+ * only its port counts, and the kernel drops what comes from others.
+ */
 static bool is_programs(struct associate *associate, struct sockaddr_storage *from)
 {
     if (!is_same_address(&associate->program, from))
         return false;
-    if (*port_of(&associate->program) == 0)
-        *port_of(&associate->program) = *port_of(from);
-    return *port_of(&associate->program) == *port_of(from);
+    if (*port_of(&associate->program) == *port_of(from))
+        return has_port_still(associate);
+    if (*port_of(&associate->program) != 0 || !is_users(associate, from))
+        return false;
+    *port_of(&associate->program) = *port_of(from);
+    (void)connect(associate->io.fd, (struct sockaddr *)from, sizeof(*from));
+    return true;
 }
 
 static void on_datagrams(struct ev_loop *loop, ev_io *io, int events)
@@ -307,9 +349,16 @@ static struct associate *open_relay(struct client *client, struct sockaddr_stora
         free(associate);
         return NULL;
     }
+    associate->client = client;
+    associate->own = *local;
+    /* Its own socket shows whether the kernel says whose it is. */
+    if (!is_users(associate, local)) {
+        close(fd);
+        free(associate);
+        return NULL;
+    }
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
     associate->wait.tell = on_session;
-    associate->client = client;
     list_init(&associate->flows);
     ev_io_init(&associate->io, on_datagrams, fd, EV_READ);
     associate->io.data = associate;

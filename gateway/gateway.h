@@ -13,7 +13,9 @@
 #include <asock/asock.h>
 
 #include <ev.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct gateway;
 struct sockaddr_storage;
@@ -25,6 +27,12 @@ struct gateway_config {
      */
     int (*open)(void *userdata, asock_context **ret);
     void *userdata;
+    /*
+     * A program of another user was refused at a TCP port, so often until now. user: as in
+     * gateway/guard.h.
+     */
+    void (*refused)(void *userdata, uid_t user, unsigned long long count);
+    bool serves_any_user;  /* at TCP ports */
     int answer_timeout_ms; /* for the daemon's answers */
     unsigned int blocks;   /* of shared memory at most (gateway/blocks.h); 0: BLOCKS_MAX */
 };
@@ -40,7 +48,9 @@ int gateway_listen_unix(struct gateway *gateway, const char *path);
 
 /*
  * At a loopback address of IPv4 or IPv6. Port 0: any; *ret_port (may be NULL) is the one it has.
- * Every user of the host can connect to it. -EINVAL: it is not a loopback address.
+ * Every user of the host can connect to it, and is served as in gateway/guard.h: connections of
+ * others are reset. -EINVAL: it is not a loopback address. -EOPNOTSUPP: the kernel does not say
+ * which user a connection belongs to, and serves_any_user is not set.
  */
 int gateway_listen_tcp(struct gateway *gateway, const struct sockaddr_storage *address,
                        uint16_t *ret_port);

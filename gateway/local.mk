@@ -17,6 +17,8 @@ libgateway_la_SOURCES = \
 	gateway/destination.h \
 	gateway/datagrams.c \
 	gateway/datagrams.h \
+	gateway/diag.c \
+	gateway/diag.h \
 	gateway/deliver.c \
 	gateway/dial.c \
 	gateway/dns.c \
@@ -25,6 +27,8 @@ libgateway_la_SOURCES = \
 	gateway/fake_names.c \
 	gateway/fake_names.h \
 	gateway/gateway.h \
+	gateway/guard.c \
+	gateway/guard.h \
 	gateway/http.h \
 	gateway/http_body.c \
 	gateway/http_lines.c \
@@ -53,6 +57,8 @@ libgateway_la_SOURCES = \
 	gateway/socks.h \
 	gateway/stub.c \
 	gateway/stub.h \
+	gateway/subordinate.c \
+	gateway/subordinate.h \
 	gateway/transparent.c \
 	gateway/transparent.h \
 	gateway/udp_flow.c \

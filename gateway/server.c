@@ -19,6 +19,7 @@
 
 #include "gateway/associate.h"
 #include "gateway/client.h"
+#include "gateway/guard.h"
 #include "gateway/lent_watch.h"
 #include "gateway/opening.h"
 
@@ -72,24 +73,39 @@ static void on_retry(struct ev_loop *loop, ev_timer *timer, int events)
     watch_listeners(timer->data, true);
 }
 
+static void reset(int fd)
+{
+    const struct linger linger = {.l_onoff = 1};
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    close(fd);
+}
+
 static void accept_some(struct listener *listener, int max)
 {
     struct gateway *gateway = listener->gateway;
+    struct guard *guard = listener->path ? NULL : gateway->guard;
 
     for (int i = 0; i < max; i++) {
+        struct sockaddr_storage peer;
+        socklen_t len = sizeof(peer);
         int fd;
 
         if (gateway->client_count >= GATEWAY_CLIENTS_MAX) {
             pause_accepting(gateway);
             return;
         }
-        fd = accept4(listener->io.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        fd = accept4(listener->io.fd, guard ? (struct sockaddr *)&peer : NULL, guard ? &len : NULL,
+                     SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
                 pause_accepting(gateway);
             return;
         }
-        client_new(gateway, fd, !listener->path);
+        if (guard && !guard_accepts(guard, fd, &peer, &listener->address))
+            reset(fd);
+        else
+            client_new(gateway, fd, !listener->path);
     }
 }
 
@@ -123,7 +139,8 @@ void gateway_client_gone(struct gateway *gateway)
         watch_listeners(gateway, true);
 }
 
-static int add_listener(struct gateway *gateway, int fd, const char *path)
+static int add_listener(struct gateway *gateway, int fd, const char *path,
+                        const struct sockaddr_storage *address)
 {
     struct listener *listener = calloc(1, sizeof(*listener));
 
@@ -132,6 +149,8 @@ static int add_listener(struct gateway *gateway, int fd, const char *path)
         close(fd);
         return -ENOMEM;
     }
+    if (address)
+        listener->address = *address;
     listener->gateway = gateway;
     listener->burst = 1;
     ev_io_init(&listener->io, on_accept, fd, EV_READ);
@@ -186,7 +205,7 @@ int gateway_listen_unix(struct gateway *gateway, const char *path)
         close(fd);
         return r;
     }
-    return add_listener(gateway, fd, path);
+    return add_listener(gateway, fd, path, NULL);
 }
 
 static bool is_loopback(const struct sockaddr_storage *address)
@@ -214,15 +233,20 @@ int gateway_listen_tcp(struct gateway *gateway, const struct sockaddr_storage *a
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1},
                      sizeof(int)); /* for those that are accepted */
     gateway_bound_buffer(gateway, fd);
-    if (bind(fd, (struct sockaddr *)&addr, len) < 0 || listen(fd, BACKLOG) < 0 ||
-        getsockname(fd, (struct sockaddr *)&addr, &len) < 0) {
-        r = -errno;
+    r = bind(fd, (struct sockaddr *)&addr, len) < 0 || listen(fd, BACKLOG) < 0 ||
+                getsockname(fd, (struct sockaddr *)&addr, &len) < 0
+            ? -errno
+            : 0;
+    if (r == 0 && !gateway->guard && !gateway->config.serves_any_user)
+        r = guard_new(gateway->loop, address, gateway->config.refused, gateway->config.userdata,
+                      &gateway->guard);
+    if (r < 0) {
         close(fd);
         return r;
     }
     if (ret_port)
         *ret_port = ntohs(((struct sockaddr_in *)&addr)->sin_port); /* of both families */
-    return add_listener(gateway, fd, NULL);
+    return add_listener(gateway, fd, NULL, &addr);
 }
 
 /* ---- buffers of the kernel ---- */
@@ -470,6 +494,7 @@ void gateway_free(struct gateway *gateway)
     }
     opening_drop(gateway->opening);
     end_clients(gateway, true);
+    gateway->guard = guard_free(gateway->guard);
     ev_timer_stop(gateway->loop, &gateway->reclaim);
     ev_timer_stop(gateway->loop, &gateway->retry);
     while (gateway->pipes.count > 0) {

@@ -9,6 +9,7 @@
 #include "gateway/uplink.h"
 
 #include <stdbool.h>
+#include <sys/socket.h>
 
 /*
  * Connections at a time: each has a descriptor here and a socket in the daemon. More wait in the
@@ -31,6 +32,7 @@
 #define GATEWAY_PIPES_SPARE 32u
 
 struct client;
+struct guard;
 struct lent_watch;
 struct opening;
 
@@ -68,6 +70,7 @@ struct listener {
     unsigned int round; /* of the loop, in which it accepted last */
     int burst;          /* connections accepted at a time: more if some arrive in every round */
     char *path;         /* of a Unix socket, or NULL */
+    struct sockaddr_storage address; /* of a TCP socket */
 };
 
 struct gateway {
@@ -80,6 +83,7 @@ struct gateway {
     ev_timer reclaim;        /* while blocks are short */
     ev_timer retry;          /* while no connection can be accepted */
     struct listener *listeners;
+    struct guard *guard;    /* of the TCP listeners; NULL: everybody is served, or there are none */
     struct client *clients; /* a list */
     unsigned int client_count;
     unsigned int association_count; /* of UDP ASSOCIATE */

@@ -61,6 +61,7 @@ py_tests += \
 	tests/integration/test_proxy_run.py \
 	tests/integration/test_quic.py \
 	tests/integration/test_proxy_udp.py \
+	tests/integration/test_proxy_users.py \
 	tests/integration/test_transparent.py \
 	tests/integration/test_transparent_hidden.py \
 	tests/integration/test_transparent_datagrams.py \

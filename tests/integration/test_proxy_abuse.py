@@ -164,6 +164,8 @@ class Cut(ProxyTest):
 
 
 class Itself(ProxyTest):
+    """By way of asockd, which is another user."""
+    proxy_arguments = ("--any-user",)
 
     def test_a_plain_request_for_the_proxy_goes_round_once(self):
         """What comes back has no host: it is refused there."""

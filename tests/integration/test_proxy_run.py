@@ -209,7 +209,7 @@ socks[0].recv(1)
         self.assertEqual(tool.wait(DEADLINE), 3)
 
     def test_connects_at_the_very_end_arrive(self):
-        """Many connections that are neither accepted nor read when the command ends."""
+        """Many connections that are neither accepted nor read when the command ends: the kernel does not say any more whose."""
         listener = self.listener(backlog=200)
         code = '''
 import os, socket, sys
@@ -223,8 +223,8 @@ for number in range(150):
 print("connected", flush=True)
 os._exit(3)
 '''
-        tool = self.hold(asockctl.Tool("run", "--socket", self.daemon.path, "--proxy", "--", sys.executable, "-c", code,
-                                       str(listener.getsockname()[1]), stdout=subprocess.PIPE))
+        tool = self.hold(asockctl.Tool("run", "--socket", self.daemon.path, "--proxy", "--any-user", "--", sys.executable, "-c",
+                                       code, str(listener.getsockname()[1]), stdout=subprocess.PIPE))
         self.assertEqual(tool.stdout.readline(), b"connected\n")
         asockctl.wait_for_child(tool)
         tool.send_signal(signal.SIGCONT)
