@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * run --confine: lets a command use a lent socket, but not connect, bind or listen with it.
+ * run --confine: lets a command use a lent socket, but not connect, bind or listen with it; and run
+ * --sandbox: keeps a command from putting input into the terminal.
  *
  * Happy path: set "no new privileges"; load Landlock, if the kernel has it: it keeps the command
  * from the memory of other processes of the user (ptrace(2), /proc/PID/mem), and denies the TCP
@@ -78,6 +79,16 @@ static const int denied[] = {SCMP_SYS(connect),        SCMP_SYS(bind),
 /* The same: what is pushed into a terminal, a shell outside may read as a command. */
 static const unsigned long denied_ioctls[] = {TIOCSTI, TIOCLINUX};
 
+static int deny_terminals(scmp_filter_ctx filter)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < sizeof(denied_ioctls) / sizeof(denied_ioctls[0]) && r == 0; i++)
+        r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
+                             SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, denied_ioctls[i]));
+    return r;
+}
+
 /*
  * A filter cannot see the address of a sendmsg(2). TCP uses the address only with MSG_FASTOPEN, and
  * Unix sockets only for datagrams; so these two are denied.
@@ -112,9 +123,8 @@ static int add_rules(scmp_filter_ctx filter)
 
     for (size_t i = 0; i < sizeof(denied) / sizeof(denied[0]) && r == 0; i++)
         r = seccomp_rule_add(filter, no, denied[i], 0);
-    for (size_t i = 0; i < sizeof(denied_ioctls) / sizeof(denied_ioctls[0]) && r == 0; i++)
-        r = seccomp_rule_add(filter, no, SCMP_SYS(ioctl), 1,
-                             SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, denied_ioctls[i]));
+    if (r == 0)
+        r = deny_terminals(filter);
     if (r == 0)
         r = deny_families(filter);
     for (size_t i = 0; i < sizeof(fast_open) / sizeof(fast_open[0]) && r == 0; i++)
@@ -158,4 +168,38 @@ int confine(void)
         return -errno;
     r = restrict_with_landlock();
     return r < 0 ? r : load_filter();
+}
+
+/*
+ * Programs of the processor's other architectures run there, too; what is not of the same byte
+ * order is not added, and is none of the processor's.
+ */
+static int add_architectures(scmp_filter_ctx filter)
+{
+    static const uint32_t architectures[] = {SCMP_ARCH_X86_64, SCMP_ARCH_X86, SCMP_ARCH_X32,
+                                             SCMP_ARCH_AARCH64, SCMP_ARCH_ARM};
+    int r = 0;
+
+    for (size_t i = 0; i < sizeof(architectures) / sizeof(architectures[0]) && r == 0; i++) {
+        r = seccomp_arch_add(filter, architectures[i]);
+        if (r == -EEXIST || r == -EDOM)
+            r = 0;
+    }
+    return r;
+}
+
+int confine_from_terminals(void)
+{
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+    int r;
+
+    if (!filter)
+        return -ENOMEM;
+    r = add_architectures(filter);
+    if (r == 0)
+        r = deny_terminals(filter);
+    if (r == 0)
+        r = seccomp_load(filter);
+    seccomp_release(filter);
+    return r;
 }

@@ -8,4 +8,10 @@
  */
 int confine(void);
 
+/*
+ * From here on they cannot put input into a terminal, which a shell outside of a sandbox would read
+ * as a command. They need "no new privileges". -errno: they still can.
+ */
+int confine_from_terminals(void);
+
 #endif

@@ -7,6 +7,7 @@
  */
 #include "ctl/inside.h"
 #include "ctl/child.h"
+#include "ctl/confine.h"
 #include "ctl/proxy.h"
 #include "ctl/signals.h"
 
@@ -131,8 +132,10 @@ static void make_namespaces(const struct inside *inside)
 static _Noreturn void run_command(const struct inside *inside)
 {
     char **args = inside->has_sandbox ? sandbox_arguments(inside->args) : inside->args;
-    int status;
+    int status, r = inside->has_sandbox ? confine_from_terminals() : 0;
 
+    if (r < 0)
+        give_up(inside, "keep the command from the terminal's input", -r);
     signal(SIGPIPE, inside->pipe_action);
     signals_release(&inside->signals);
     unsetenv("ASOCK_FD");

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """asockctl run --transparent: the ends of the command and of its processes; sandboxes; a daemon that ends."""
 
+import errno
 import json
 import os
 import shutil
@@ -154,6 +155,44 @@ say(sorted(os.listdir("/tmp")))
         self.assertFalse(os.path.exists(outside))  # it was another /tmp
         self.assertEqual(os.listdir(self.folder), ["here"])
         self.assertIn(os.path.basename(self.folder), said[2])
+
+    def test_no_input_can_be_put_into_a_terminal(self):
+        """A shell outside would read it as a command. Without --sandbox the command has the user's files anyway."""
+        code = """
+import ctypes, fcntl, mmap, platform, struct, termios
+def plain(fd):
+    fcntl.ioctl(fd, termios.TIOCSTI, b"x")
+def paste(fd):
+    fcntl.ioctl(fd, 0x541c, b"\\x03")  # TIOCLINUX
+def i386(fd):
+    code = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40, prot=7)  # MAP_32BIT
+    start = ctypes.addressof(ctypes.c_char.from_buffer(code))
+    code.write(b"\\x53\\xb8\\x36\\0\\0\\0\\xbb" + struct.pack("=i", fd) + b"\\xb9\\x12\\x54\\0\\0\\xba" + struct.pack("=I", start)
+               + b"\\xcd\\x80\\x5b\\xc3")
+    error = -ctypes.CFUNCTYPE(ctypes.c_int)(start)()
+    if error:
+        raise OSError(error, "")
+def attempt(how):
+    if (pid := os.fork()) == 0:
+        os.setsid()
+        _, slave = os.openpty()
+        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+        try:
+            how(slave)
+        except OSError as error:
+            os._exit(error.errno)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+say([attempt(plain), attempt(paste), attempt(i386) if platform.machine() == "x86_64" else 1])
+"""
+        lines = []
+        for options in (("--sandbox",), ()):
+            done = self.run_tool(*options, "--", sys.executable, "-c", PRELUDE + code, cwd=self.folder)
+            self.assertEqual(done.returncode, 0, done.stderr.decode())
+            lines.append(json.loads(done.stdout))
+        self.assertEqual(lines[0][:2], [errno.EPERM] * 2)
+        self.assertIn(lines[0][2], (errno.EPERM, -signal.SIGSEGV))  # or the kernel has no such system calls
+        self.assertIn(lines[1][0], (0, errno.EIO))  # or it allows it to nobody
 
     def test_a_command_that_cannot_be_run_says_so_by_its_status(self):
         self.assertEqual(self.run_tool("--sandbox", "--", "/nonexistent", cwd=self.folder).returncode, 127)
