@@ -294,15 +294,15 @@ const struct command command_connect = {
     .arguments = "HOST PORT",
     .summary = "connect standard input and output to HOST through asockd",
     .help =
-        "Connects to HOST (a name or an address) at PORT (a number or a service) through asockd. Sends\n"
-        "standard input and writes what it receives to standard output. Each direction ends separately;\n"
+        "Connects through asockd to PORT (a number or a service) on HOST (a name or an address). Sends\n"
+        "standard input, and writes received data to standard output. Each direction ends separately;\n"
         "asockctl exits when both have ended.\n\n"
         "  ssh -o ProxyCommand='asockctl connect %h %p' HOST\n\n"
-        "--timeout limits the time of the connect. The default is the limit of the operating system, and\n"
-        "10 seconds for asockd's first answer. --json prints a summary on standard error at the end,\n"
+        "--timeout limits the time for connecting. The default is the limit of the operating system, and\n"
+        "10 seconds for asockd's first answer. --json prints a summary to standard error at the end,\n"
         "instead of a message.\n\n"
-        "Exit status: 0 both directions have ended, 1 failure, 2 invalid command line; of the connect:\n"
-        "3 denied by policy, 4 refused, 5 name unknown or without an address, 6 no answer in time.\n",
+        "Exit status: 0 both directions have ended, 1 failure, 2 invalid command line, 3 denied by policy,\n"
+        "4 connection refused, 5 the name does not exist or has no address, 6 no answer in time.\n",
     .options = TAKES_SOCKET | TAKES_JSON | TAKES_TIMEOUT | TAKES_RELAY,
     .min_args = 2,
     .max_args = 2,

@@ -33,12 +33,12 @@ static int run_denied(const struct settings *settings)
 const struct command command_denied = {
     .name = "denied",
     .arguments = "[COLUMN=PATTERN]...",
-    .summary = "list what policy denied within the last hour, and by which rule",
+    .summary = "list what the policy denied in the last hour, and by which rule",
     .help =
-        "Lists the connects, names, local addresses and peers of listeners that policy denied within the last\n"
-        "hour, the latest last. With filters, lists those that match all of them:\n"
+        "Lists what the policy denied in the last hour: connect requests, names, local addresses, and peers\n"
+        "of listeners. The latest denial comes last. With filters, lists those that match all of them:\n"
         "  asockctl denied unit=foo.service 'to=*:443'\n\n"
-        "COUNT is the number of times. RULE is the file and line that denies, or the reason that the client\n"
+        "COUNT is the number of denials. RULE is the file and line of the rule, or the reason that the client\n"
         "got. \"--columns all\" prints every column. Uses the control socket.\n",
     .options = TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT | TAKES_ROWS,
     .max_args = ROWS_FILTERS_MAX,

@@ -27,12 +27,12 @@ static int check_words(const struct settings *settings, const struct rows_view *
         if (is_id(settings->args[i]) == *ret_by_id)
             continue;
         return report_usage(
-            "\"%s\" is not an ID of asockctl list (IDs and filters cannot be combined)",
+            "\"%s\" is not an ID as shown by asockctl list (IDs and filters cannot be combined)",
             settings->args[*ret_by_id ? i : 0]);
     }
     if (*ret_by_id && settings->sessions)
         return report_usage(
-            "--sessions needs filters: an ID already says whether it is a socket or a session");
+            "--sessions requires filters: an ID already identifies either a socket or a session");
     return *ret_by_id ? 0 : rows_check_filters(view, settings->args, settings->arg_count);
 }
 
@@ -130,8 +130,10 @@ static int end_rows(struct session *session, const struct settings *settings,
 static int refuse(size_t count)
 {
     report_error(
-        "%zu would be ended, but there is no terminal to confirm it on: give --yes, or --dry-run to see %s",
-        count, count == 1 ? "it" : "them");
+        "%zu %s would be ended, but there is no terminal to ask for confirmation: use --yes, "
+        "or --dry-run to see %s",
+        count, count == 1 ? "socket or session" : "sockets or sessions",
+        count == 1 ? "it" : "them");
     return EXIT_USAGE;
 }
 
@@ -266,12 +268,12 @@ const struct command command_kill = {
     .summary = "end sockets or sessions",
     .help =
         "Ends the sockets or sessions with these IDs of \"asockctl list\" and \"asockctl sessions\", or the\n"
-        "sockets (with --sessions, the sessions) that match all filters. The peer gets a reset, the client\n"
-        "ASOCK_CONNECTION_ABORTED.\n"
+        "sockets (with --sessions, the sessions) that match all filters. The peer gets a reset; the client's\n"
+        "operations fail with ASOCK_CONNECTION_ABORTED.\n"
         "  asockctl kill unit=foo.service 'to=*.example.com'\n"
         "  asockctl kill --sessions user=bob\n\n"
-        "On a terminal it prints what would be ended and asks for confirmation. Elsewhere filters need --yes.\n"
-        "With --json it never asks, and prints what it has ended, or would end.\n"
+        "On a terminal, it prints what would be ended and asks for confirmation. Otherwise, filters require\n"
+        "--yes. With --json, it does not ask, and prints what it has ended or would end.\n"
         "Uses the control socket. Exit status: 7 if there is no such socket or session.\n",
     .options = TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT | TAKES_KILL,
     .min_args = 1,

@@ -32,14 +32,14 @@ static int run_list(const struct settings *settings)
 const struct command command_list = {
     .name = "list",
     .arguments = "[COLUMN=PATTERN]...",
-    .summary = "list the sockets that asockd holds",
+    .summary = "list the network sockets of asockd's clients",
     .help =
-        "Lists the sockets that asockd holds for its clients; with filters, those that match all of them:\n"
+        "Lists the network sockets of asockd's clients; with filters, those that match all of them:\n"
         "  asockctl list user=bob 'to=*.example.com:443' 'in>1M'\n\n"
-        "\"asockctl show\" takes the ID. PID, USER and UNIT are the client's. TO is the name that the client\n"
+        "\"asockctl show\" takes the ID. PID, USER and UNIT identify the client. TO is the name that the client\n"
         "asked for, or the address. IN and OUT are bytes received and sent. AGE is in seconds. POLICY\n"
-        "appears if the current policy would deny a connection. \"--columns all\" prints every column.\n"
-        "On a client socket the list is empty: it has only the sockets of asockctl's own session.\n",
+        "is shown if the current policy would deny a connection. \"--columns all\" prints every column.\n"
+        "On a client socket, the list is empty, because asockctl sees only its own session.\n",
     .options = INSPECTOR_OPTIONS | TAKES_ROWS,
     .max_args = ROWS_FILTERS_MAX,
     .run = run_list,

@@ -58,7 +58,8 @@ static int read_path(const struct settings *settings, struct sockaddr_un *ret)
 
     *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
     if (!is_name(name))
-        return report_usage("listener: \"%s\" is not a name of letters, digits, - and _", name);
+        return report_usage(
+            "listener: \"%s\" is not a valid name: use only letters, digits, - and _", name);
     if (settings->path && settings->path[0] != '/')
         return report_usage("listener: --path must begin with /");
     if (settings->path)
@@ -83,7 +84,7 @@ static int read_place(const struct settings *settings, struct place *ret)
     if (r)
         return r;
     if (settings->client.group_count > 1)
-        return report_usage("listener takes only one --group");
+        return report_usage("listener: --group can be given only once");
     ret->mode = (mode_t)strtoul(mode, &end, 8);
     if (strspn(mode, "01234567") != strlen(mode) || end == mode || ret->mode > 0777)
         return report_usage("listener: --mode must be an octal number up to 0777");
@@ -91,7 +92,7 @@ static int read_place(const struct settings *settings, struct place *ret)
     if (!group) {
         fputs("asockctl: listener: there is no group ", stderr);
         text_print_escaped(stderr, name, 0);
-        fputs(" (--group names another one)\n", stderr);
+        fputs("; use --group to specify another one\n", stderr);
         return EXIT_FAILURE;
     }
     ret->group = group->gr_gid;
@@ -114,7 +115,7 @@ static int look_at(const struct sockaddr_un *address)
         return fail(path, strerror(errno));
     err = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? errno : 0;
     close(fd);
-    return err == ECONNREFUSED ? 1 : fail(path, "a program listens there");
+    return err == ECONNREFUSED ? 1 : fail(path, "another program listens there");
 }
 
 /* Its directory, if it is all that is missing; clients of any group have to enter it. */
@@ -194,10 +195,10 @@ static int command(struct session *session, const struct settings *settings, int
  */
 static void complain_unknown(const struct settings *settings, const char *path)
 {
-    fail(path, "the socket stays, because asockd may still accept it");
+    fail(path, "the socket was not removed, because asockd may still accept it");
     fprintf(
         stderr,
-        "asockctl: to remove it, run this when asockd answers again: asockctl listener remove %s%s",
+        "asockctl: when asockd answers again, you can remove it with: asockctl listener remove %s%s",
         settings->args[1], settings->path ? " --path " : "\n");
     if (settings->path) {
         text_print_escaped(stderr, settings->path, 0);
@@ -276,11 +277,11 @@ const struct command command_listener = {
     .arguments = "add|remove NAME",
     .summary = "add or remove a socket for clients while asockd runs",
     .help =
-        "\"add\" creates a socket and passes it to asockd, which serves clients there until it ends. Prints the\n"
-        "path of the socket. Policy matches these clients with Listener=NAME. \"remove\" removes the socket;\n"
-        "sessions continue. Needs root, and uses the control socket.\n\n"
+        "\"add\" creates a socket, passes it to asockd, which serves clients there until it exits, and prints the\n"
+        "path of the socket. Policy files match these clients with Listener=NAME. \"remove\" removes the socket;\n"
+        "existing sessions continue. Both commands require root and use the control socket.\n\n"
         "  asockctl listener add web --group www-data\n"
-        "  systemctl enable --now asockd-listener@web.service    adds it at each start of asockd\n",
+        "  systemctl enable --now asockd-listener@web.service    adds it whenever asockd starts\n",
     .options = ADD_OPTIONS,
     .min_args = 2,
     .max_args = 2,

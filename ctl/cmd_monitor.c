@@ -159,7 +159,7 @@ static void print_line(const struct record *event, bool human)
     print_time(event);
     print_text("", what ? what : "?", "");
     if (what && strcmp(what, "missed") == 0)
-        printf(" %" PRId64 " events: they came faster than they were read",
+        printf(" %" PRId64 " events: they occurred faster than asockctl could read them",
                number_of(event, "count"));
     print_client(event);
     print_destination(event);
@@ -248,14 +248,14 @@ const struct command command_monitor = {
     .arguments = "[COLUMN=PATTERN]...",
     .summary = "print events as they happen",
     .help =
-        "Prints events until a signal ends it: session, session_end, connect, resolve, listen, accept, deny,\n"
+        "Prints these events until interrupted: session, session_end, connect, resolve, listen, accept, deny,\n"
         "close, limit, reload, reload_failed. With filters, prints those that match all of them:\n"
         "  asockctl monitor event=deny unit=foo.service\n"
         "  asockctl monitor 'to=*:443' --json\n\n"
         "Columns: event session id pid user uid unit user_unit command listener name host remote local port\n"
-        "to rule error reason in out duration lookups attempts. A connect or resolve that failed, or took\n"
-        "100 ms, says how long each name server and each address took. \"missed\" is the number of events that\n"
-        "were lost because they came faster than asockctl could print them. Uses the control socket.\n",
+        "to rule error reason in out duration lookups attempts. If a connect or resolve event failed or\n"
+        "took 100 ms, it shows how long each name server and each address took. \"missed\" is the number of\n"
+        "events that were lost because asockctl could not print them fast enough. Uses the control socket.\n",
     .options = TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN,
     .max_args = ROWS_FILTERS_MAX,
     .run = run_monitor,

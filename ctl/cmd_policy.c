@@ -59,7 +59,7 @@ static void print_rules(const struct records *records)
 
         if (!record_find(&records->rows[i], "rule") || !is_first_of_file(records, i))
             continue;
-        printf("%s# for [Rules] of ", i > 0 ? "\n" : "");
+        printf("%s# add to [Rules] in ", i > 0 ? "\n" : "");
         text_print_escaped(stdout, file, 0);
         putchar('\n');
         for (size_t j = i; j < records->count; j++)
@@ -75,9 +75,10 @@ static void tell_dropped(const struct records *records)
         int64_t dropped = record_number(&records->rows[i], "dropped");
 
         if (dropped > 0)
-            report_error("%" PRId64
-                         " further connects are missing here, because the daemon's list was full",
-                         dropped);
+            report_error(
+                "%" PRId64
+                " further connect requests were not recorded, because the daemon's list was full",
+                dropped);
     }
 }
 
@@ -125,22 +126,21 @@ const struct command command_policy = {
     .summary = "ask about the policy, print it, or check it",
     .help =
         "policy test tcp|udp HOST PORT\n"
-        "    Prints whether policy allows this connect to the client that --user and similar options\n"
-        "    describe, and which rule decides. Does not connect, and does not resolve HOST.\n"
+        "    Prints whether the policy allows the client described by --user and similar options to\n"
+        "    connect to HOST, and which rule decides. Does not connect, and does not resolve HOST.\n"
         "    Exit status: 0 allowed, 1 denied, 2 could not be determined.\n"
         "policy test --listen tcp|udp ADDRESS PORT\n"
-        "    The same for listening there; with --address, for a connect from that peer.\n"
+        "    Prints whether the client may listen there; with --address, whether that peer may connect.\n"
         "policy show\n"
         "    Prints the files in force and their rules; for a client, those that apply to it.\n"
         "policy check [FILE]...\n"
-        "    Looks for mistakes in these policy files, or in all files that asockd reads.\n"
+        "    Checks these policy files, or all files that asockd reads, for mistakes.\n"
         "policy learned\n"
-        "    Prints rules that would allow what learn mode has let pass.\n\n"
-        "\"test\" and \"show\" take the options that describe a client. \"test\" also takes --address and\n"
-        "--listen. \"test\" and \"check\" take --policy and --config-dir.\n\n"
-        "\"learned\" uses the control socket, and so do \"test\" and \"show\" for another client. On a client\n"
-        "socket, as in a restricted session, \"test\" and \"show\" are about the session itself, with its\n"
-        "restrictions.\n",
+        "    Prints rules for the connect requests that were allowed only because of learn mode.\n\n"
+        "\"test\" and \"show\" accept the options that describe a client. \"test\" also accepts --address and\n"
+        "--listen. \"test\" and \"check\" accept --policy and --config-dir.\n\n"
+        "These commands use the control socket. On a client socket, for example in a restricted session,\n"
+        "\"test\" and \"show\" can only ask about the session itself, including its restrictions.\n",
     .options = SHOW_OPTIONS | FILE_OPTIONS | TAKES_ADDRESS | TAKES_LISTEN,
     .min_args = 1,
     .max_args = INT_MAX,

@@ -35,8 +35,9 @@ static void tell(const struct record *record)
     int64_t closed = number(record, "closed");
 
     if (cancelled)
-        printf("%" PRId64 " %s in progress may no longer use a name or an address\n", cancelled,
-               cancelled == 1 ? "connect" : "connects");
+        printf("%" PRId64 " %s in progress ended, because the policy no longer allows %s\n",
+               cancelled, cancelled == 1 ? "connect request" : "connect requests",
+               cancelled == 1 ? "it" : "them");
     if (closed)
         printf("%" PRId64 " %s ended\n", closed, closed == 1 ? "connection" : "connections");
     if (denied)
@@ -45,7 +46,7 @@ static void tell(const struct record *record)
                denied, denied == 1 ? "connection is" : "connections are",
                denied == 1 ? "it" : "them", denied == 1 ? "it" : "them");
     if (*record_text(record, "restart")) {
-        fputs("changed, but in force only after a restart: ", stdout);
+        fputs("changed, but takes effect only after a restart: ", stdout);
         text_print_escaped(stdout, record_text(record, "restart"), 0);
         putchar('\n');
     }
@@ -81,11 +82,12 @@ static int run_reload(const struct settings *settings)
 const struct command command_reload = {
     .name = "reload",
     .arguments = "",
-    .summary = "read configuration and policy again",
+    .summary = "reload the configuration and the policy",
     .help =
-        "Makes asockd read asockd.conf and its policy again. If a file has an error, asockd keeps its current\n"
-        "configuration, and asockctl prints file and line. Connects in progress are judged by the new policy.\n"
-        "Connections stay open; --close ends those that the new policy denies. Uses the control socket.\n",
+        "Makes asockd reread asockd.conf and its policy. If a file has an error, asockd keeps its current\n"
+        "configuration, and asockctl prints the file and line. Connect requests in progress are checked\n"
+        "against the new policy. Connections stay open; --close ends those that the new policy denies.\n"
+        "Uses the control socket.\n",
     .options = TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT | TAKES_CLOSE,
     .run = run_reload,
 };

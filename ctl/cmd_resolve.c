@@ -132,12 +132,12 @@ static int run_resolve(const struct settings *settings)
 const struct command command_resolve = {
     .name = "resolve",
     .arguments = "NAME",
-    .summary = "print the addresses of NAME that policy allows",
+    .summary = "print the addresses of NAME that the policy allows",
     .help =
-        "Prints the addresses of NAME to which policy lets this client connect, one per line, in the\n"
+        "Prints the addresses of NAME to which the policy allows this client to connect, one per line, in the\n"
         "order in which \"asockctl connect\" tries them.\n\n"
-        "Exit status: 0 success, 1 failure, 2 invalid command line, 3 denied by policy, 5 name unknown or\n"
-        "without an address, 6 no answer in time.\n",
+        "Exit status: 0 success, 1 failure, 2 invalid command line, 3 denied by policy, 5 the name does\n"
+        "not exist or has no address, 6 no answer in time.\n",
     .options = TAKES_SOCKET | TAKES_JSON | TAKES_TIMEOUT,
     .min_args = 1,
     .max_args = 1,

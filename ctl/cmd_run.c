@@ -65,13 +65,12 @@ static int run_run(const struct settings *settings)
     if (settings->proxy + settings->transparent + settings->fd > 1)
         return report_usage("run: --proxy, --transparent and --fd cannot be combined"), EXIT_OWN;
     if (settings->any_user && !settings->proxy)
-        return report_usage("run: --any-user needs --proxy"), EXIT_OWN;
+        return report_usage("run: --any-user requires --proxy"), EXIT_OWN;
     if (settings->sandbox && !settings->transparent)
-        return report_usage("run: --sandbox needs --transparent"), EXIT_OWN;
+        return report_usage("run: --sandbox requires --transparent"), EXIT_OWN;
     if (settings->publish_count > 0 && !settings->transparent)
         return report_usage(
-                   "--publish needs --transparent: only there does COMMAND have a network of "
-                   "its own, into which asockctl can connect"),
+                   "--publish requires --transparent, which runs COMMAND in a separate network"),
                EXIT_OWN;
     if (published_check(settings))
         return EXIT_OWN;
@@ -98,31 +97,31 @@ static int run_run(const struct settings *settings)
 const struct command command_run = {
     .name = "run",
     .arguments = "-- COMMAND",
-    .summary = "run COMMAND with a session of its own, which can have fewer rights",
+    .summary = "run COMMAND in a separate session, which can have fewer rights",
     .help =
-        "Opens a session and runs COMMAND [ARGUMENT]... with its rights. COMMAND, and each process that it\n"
-        "starts as your user, finds a socket with these rights in ASOCK_SOCKET. ASOCK_SHARE is the directory\n"
-        "of that socket, for a sandbox. With --policy, they can reach only what both the [Rules] of FILE\n"
-        "(asockd.policy(5)) and your own policy allow. asockctl passes signals on to COMMAND, and exits when\n"
-        "COMMAND exits. The rights end when asockctl ends.\n\n"
+        "Opens a session and runs COMMAND [ARGUMENT]... with its rights. In the environment of COMMAND,\n"
+        "ASOCK_SOCKET is the path of a socket with these rights, which every process that COMMAND starts as\n"
+        "your user can use, and ASOCK_SHARE is the directory of the socket, to bind into a sandbox. With\n"
+        "--policy, both the [Rules] in FILE (asockd.policy(5)) and your own policy must allow a connection.\n"
+        "asockctl forwards signals to COMMAND, and exits when COMMAND exits. The rights end when asockctl exits.\n\n"
         "  asockctl run --policy FILE -- sh -c 'exec bwrap --ro-bind / / --tmpfs /run --dev /dev \\\n"
         "      --ro-bind \"$ASOCK_SHARE\" \"$ASOCK_SHARE\" --unshare-all PROGRAM'\n\n"
         "This restricts the session, not COMMAND: keep asockd's own sockets, in /run, out of the sandbox.\n\n"
-        "--fd passes the session to one program. ASOCK_FD is its descriptor, and COMMAND replaces asockctl.\n\n"
+        "--fd passes the session to a single program, as the descriptor in ASOCK_FD. COMMAND replaces asockctl.\n\n"
         "  asockctl run --fd --policy FILE -- bwrap --ro-bind / / --tmpfs /run --dev /dev --unshare-all PROGRAM\n\n"
-        "--confine does the same, and permanently keeps COMMAND from connecting, binding and listening with\n"
+        "--confine does the same, and permanently prevents COMMAND from connecting, binding and listening with\n"
         "any socket. COMMAND can use a socket that asockd lends (+lend in a rule), but cannot connect it to\n"
         "another address.\n\n"
-        "--proxy is for programs that can use a proxy. asockctl serves one on 127.0.0.1, and sets ALL_PROXY,\n"
-        "HTTP_PROXY, HTTPS_PROXY and similar variables. Only your processes and root's can use it, unless\n"
-        "--any-user is given.\n\n"
-        "--transparent is for any program. COMMAND has a network of its own, whose connections all go\n"
+        "--proxy is for programs that can use a proxy. asockctl serves a proxy on 127.0.0.1, and sets ALL_PROXY,\n"
+        "HTTP_PROXY, HTTPS_PROXY and similar variables. Only your processes and those of root can use it, unless\n"
+        "you use --any-user.\n\n"
+        "--transparent is for all other programs. COMMAND runs in a network namespace whose connections all go\n"
         "through asockd, which also resolves names. --sandbox adds bubblewrap: the system is read-only, /tmp\n"
-        "is empty, and only this directory can be written to. --publish 8080:80 lets others reach COMMAND's\n"
-        "port 80.\n\n"
-        "--timeout limits how long to wait for asockd's answers.\n\n"
-        "Exit status: COMMAND's, or 128 + n if signal n killed it. 125: asockctl failed. 126: COMMAND cannot\n"
-        "be run. 127: COMMAND was not found.\n",
+        "is empty, and only the current directory is writable. --publish 8080:80 makes COMMAND's port 80\n"
+        "reachable at port 8080 of this host.\n\n"
+        "--timeout limits the time to wait for each of asockd's answers.\n\n"
+        "Exit status: that of COMMAND, or 128 + n if signal n killed it; 125 asockctl failed, 126 COMMAND could\n"
+        "not be executed, 127 COMMAND was not found.\n",
     .options = TAKES_SOCKET | TAKES_POLICY | TAKES_NAME | TAKES_TIMEOUT | TAKES_PROXY |
                TAKES_ANY_USER | TAKES_TRANSPARENT | TAKES_SANDBOX | TAKES_FD | TAKES_PUBLISH,
     .failure = EXIT_OWN,

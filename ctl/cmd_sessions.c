@@ -31,13 +31,14 @@ static int run_sessions(const struct settings *settings)
 const struct command command_sessions = {
     .name = "sessions",
     .arguments = "[COLUMN=PATTERN]...",
-    .summary = "list the sessions, which are the clients' connections to asockd",
+    .summary = "list the sessions, that is, the clients' connections to asockd",
     .help =
         "Lists the sessions of asockd's clients; with filters, those that match all of them:\n"
         "  asockctl sessions unit=foo.service 'sockets>10'\n\n"
-        "\"asockctl show\" and \"asockctl kill\" take the ID. PID, USER and UNIT are the client's. RESTRICTED is\n"
-        "how many times the session gave up rights. SHARER is the session whose listener the client used.\n"
-        "SOCKETS and QUEUED (bytes that wait to be sent) are in use / reserved. AGE is in seconds.\n"
+        "\"asockctl show\" and \"asockctl kill\" take the ID. PID, USER and UNIT identify the client. RESTRICTED\n"
+        "is the number of times that the session restricted itself. SHARER is the session whose shared\n"
+        "listener the client connected to. SOCKETS and QUEUED (bytes waiting to be sent) are shown as\n"
+        "used/reserved. AGE is in seconds.\n"
         "\"--columns all\" prints every column.\n",
     .options = INSPECTOR_OPTIONS | TAKES_ROWS,
     .max_args = ROWS_FILTERS_MAX,

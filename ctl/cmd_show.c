@@ -53,7 +53,7 @@ static int parse_id(const char *text, uint64_t *ret)
     errno = 0;
     *ret = strtoull(text, &end, 10);
     if (text[0] < '0' || text[0] > '9' || *end || errno)
-        return report_usage("\"%s\" is not an ID of asockctl list", text);
+        return report_usage("\"%s\" is not an ID as shown by asockctl list", text);
     return 0;
 }
 
@@ -85,10 +85,10 @@ static int run_metrics(const struct settings *settings)
     if (rows < 0)
         status = -rows;
     else if (!session.is_control)
-        report_error("stats: metrics need the control socket (--control)");
+        report_error("stats: metrics require the control socket (--control)");
     else if (!metrics_print(stdout, &records,
                             settings->prometheus ? METRICS_PROMETHEUS : METRICS_OPENMETRICS))
-        report_error("stats: this asockd is too old: it has no metrics");
+        report_error("stats: this version of asockd does not have metrics; upgrade it");
     else
         status = report_finish_output();
     records_free(&records);
@@ -110,9 +110,9 @@ const struct command command_show = {
     .arguments = "[ID]",
     .summary = "print everything about one socket or session",
     .help =
-        "Prints all that asockd knows about the socket or session with this ID of \"asockctl list\" or\n"
-        "\"asockctl sessions\". Without ID, or with 0, prints the session of asockctl itself: its limits and\n"
-        "its identity.\n",
+        "Prints everything that asockd knows about the socket or session with this ID, as shown by \"asockctl\n"
+        "list\" or \"asockctl sessions\". Without ID, or with 0, prints the limits and the identity of asockctl's\n"
+        "own session.\n",
     .options = INSPECTOR_OPTIONS,
     .max_args = 1,
     .run = run_show,
@@ -124,7 +124,7 @@ const struct command command_stats = {
     .summary = "print counters",
     .help =
         "Prints the daemon's counters; on a client socket, those of asockctl's own session. --openmetrics\n"
-        "and --prometheus print these and histograms in formats for Prometheus and similar programs.\n",
+        "and --prometheus print counters and histograms in formats for Prometheus and similar programs.\n",
     .options = INSPECTOR_OPTIONS | TAKES_METRICS,
     .run = run_stats,
 };

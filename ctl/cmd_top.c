@@ -236,7 +236,7 @@ static void ask_filter(struct screen *screen)
     strcpy(copy, text);
     if (!rows_are_filters(&rows_of_list, words, split(copy, words))) {
         snprintf(screen->message, sizeof(screen->message),
-                 "that is not a filter such as unit=foo.service");
+                 "not a filter: enter COLUMN=PATTERN, such as unit=foo.service");
         return;
     }
     strcpy(screen->filter, text);
@@ -345,7 +345,7 @@ static int run_top(const struct settings *settings)
     if (status)
         return status;
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
-        return report_usage("top needs a terminal; without one, use asockctl list --watch");
+        return report_usage("top requires a terminal; without one, use asockctl list --watch");
     r = session_open_inspector(settings, &screen.session);
     if (r < 0)
         return -r;
@@ -369,8 +369,7 @@ static int run_top(const struct settings *settings)
 {
     (void)settings;
     report_error(
-        "this asockctl was built without ncurses; use asockctl list --watch --sort -in, or build it with "
-        "libncurses-dev");
+        "this asockctl was built without ncurses; use asockctl list --watch --sort -in, or build it with libncurses-dev");
     return EXIT_FAILURE;
 }
 #endif
@@ -380,8 +379,9 @@ const struct command command_top = {
     .arguments = "[COLUMN=PATTERN]...",
     .summary = "show sockets and their transfer rates, full screen",
     .help =
-        "Shows the sockets, with the bytes per second that each receives and sends, and updates them every\n"
-        "second. With filters, as in \"asockctl list\", shows those that match. Uses the control socket.\n\n"
+        "Shows the sockets, with the number of bytes per second that each receives and sends, and updates the\n"
+        "display every second. With filters, as in \"asockctl list\", only the sockets that match are shown.\n"
+        "Uses the control socket.\n\n"
         "  q             quit\n"
         "  Tab, 1, 2, 3  show sockets, clients or destinations\n"
         "  s             sort by rate, in, out, sockets or name\n"

@@ -99,7 +99,8 @@ int rows_check_filters(const struct rows_view *view, char *const *filters, int c
     for (int i = 0; i < count; i++)
         switch (examine(view, filters[i], name, &filter)) {
         case NOT_A_FILTER:
-            return report_usage("\"%s\" is not a filter such as unit=foo.service", filters[i]);
+            return report_usage(
+                "\"%s\" is not a filter: use COLUMN=PATTERN, such as unit=foo.service", filters[i]);
         case NO_SUCH_COLUMN:
             return report_usage("there is no column \"%s\" to filter by", filter.field);
         case NOT_A_NUMBER:

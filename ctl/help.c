@@ -21,44 +21,44 @@ static const struct {
     {TAKES_HUMAN, "--human", "  --human            print sizes and times in larger units\n"},
     {TAKES_TIMEOUT, "--timeout",
      "  --timeout SECONDS  give up after this time; decimals are allowed\n"},
-    {TAKES_ROWS, "--sort or other options of lists",
-     "  --sort COLUMN      sort by this column; -COLUMN: in reverse order\n"
+    {TAKES_ROWS, "--sort or other list options",
+     "  --sort COLUMN      sort by this column, or by -COLUMN in reverse order\n"
      "  --columns NAMES    print these columns, separated by commas, or \"all\"\n"
      "  --watch[=SECONDS]  print again every 2 seconds, or every SECONDS\n"},
-    {TAKES_METRICS, "--openmetrics or other formats of metrics",
+    {TAKES_METRICS, "--openmetrics or other metrics formats",
      "  --openmetrics      stats: print counters and histograms as OpenMetrics\n"
      "  --prometheus       stats: print them in Prometheus' text format\n"},
-    {TAKES_KILL, "--yes or other options of kill",
+    {TAKES_KILL, "--yes or other kill options",
      "  --yes              kill: do not ask for confirmation\n"
-     "  --dry-run          kill: print what would be ended, and end nothing\n"
+     "  --dry-run          kill: only print what would be ended\n"
      "  --sessions         kill: apply the filters to sessions, not to sockets\n"},
     {TAKES_CLOSE, "--close",
      "  --close            reload: end the connections that the new policy denies\n"},
-    {TAKES_RELAY, "--exit-on-close or other options of connect",
-     "  --exit-on-close    connect: exit when the peer has closed its sending side\n"
+    {TAKES_RELAY, "--exit-on-close or other connect options",
+     "  --exit-on-close    connect: exit when the peer closes its sending side\n"
      "  --keep-open        connect: do not pass on the end of standard input\n"
      "  --ready-fd N       connect: when connected, write a newline to descriptor N and close it\n"},
     {TAKES_POLICY, "--policy",
-     "  --policy FILE      run, proxy: restrict the session by the [Rules] of FILE\n"},
+     "  --policy FILE      run, proxy: restrict the session to the [Rules] in FILE\n"},
     {TAKES_NAME, "--name",
      "  --name NAME        run, proxy: name of the session, shown by \"asockctl sessions\"\n"},
     {TAKES_FD, "--fd",
      "  --fd               run: execute COMMAND in place of asockctl, with the session in ASOCK_FD\n"
-     "  --confine          run: like --fd, but COMMAND cannot connect, bind or listen by itself\n"},
+     "  --confine          run: like --fd, but COMMAND cannot connect, bind or listen itself\n"},
     {TAKES_PROXY, "--proxy",
-     "  --proxy            run: serve a proxy on 127.0.0.1 to COMMAND, and set the proxy variables\n"},
+     "  --proxy            run: serve a proxy on 127.0.0.1 for COMMAND, and set the proxy variables\n"},
     {TAKES_ANY_USER, "--any-user",
-     "  --any-user         run, proxy: serve every user of the host at the proxy's TCP port\n"},
+     "  --any-user         run, proxy: serve every user of the host on the proxy's TCP port\n"},
     {TAKES_TRANSPARENT, "--transparent",
-     "  --transparent      run: give COMMAND a network of its own that leads to asockd\n"},
+     "  --transparent      run: run COMMAND in a network namespace that leads to asockd\n"},
     {TAKES_SANDBOX, "--sandbox",
-     "  --sandbox          run: with --transparent, run COMMAND in bubblewrap; only this directory is\n"
-     "                     writable\n"},
+     "  --sandbox          run: with --transparent, run COMMAND in bubblewrap; only the current\n"
+     "                     directory is writable\n"},
     {TAKES_PUBLISH, "--publish",
      "  --publish [ADDRESS:]PORT:PORT\n"
      "                     run: with --transparent, listen at ADDRESS (default: 127.0.0.1; IPv6 in\n"
      "                     brackets) and the first port, and forward connections to the second port\n"
-     "                     of COMMAND's localhost. Needs a Listen=tcp rule. Can be repeated\n"},
+     "                     on COMMAND's localhost; requires a Listen=tcp rule; can be repeated\n"},
     {TAKES_LISTEN, "--listen",
      "  --listen WHERE     proxy: a path, or 127.0.0.1:PORT; can be repeated\n"
      "  --listen PROTOCOL  policy test: ask about listening instead of connecting\n"},
@@ -66,15 +66,15 @@ static const struct {
      "  --policy FILE      policy test, policy check: use FILE instead of the policy in force; can be\n"
      "                     repeated\n"},
     {TAKES_CONFIG_DIR, "--config-dir",
-     "  --config-dir DIR   policy test, policy check: use the files in DIR instead of those in force\n"},
-    {TAKES_CLIENT, "--user or other attributes of a client",
+     "  --config-dir DIR   policy test, policy check: use the files in DIR, not those in force\n"},
+    {TAKES_CLIENT, "--user or other client attributes",
      "  --id ID            policy: the client of this session\n"
-     "  --pid PID          policy: the client of this process, which need not have a session\n"
-     "  --user USER        policy: the client's user, with all groups of this user\n"
+     "  --pid PID          policy: this process, which need not have a session\n"
+     "  --user USER        policy: the client's user, with all groups of that user\n"
      "  --unit UNIT        policy: its systemd unit\n"
      "  --user-unit UNIT   policy: its unit in the user's service manager\n"
      "  --cgroup PATH      policy: its control group\n"
-     "  --listener NAME    policy: the listener that it uses (default: default)\n"},
+     "  --listener NAME    policy: its listener (default: default)\n"},
     {TAKES_GROUP, "--group",
      "  --group GROUP      policy: another group of the client; can be repeated\n"
      "  --group GROUP      listener: group of the socket file (default: asock)\n"},
@@ -138,7 +138,7 @@ static void print_options(const struct command *command)
         if (taken & options[i].bit)
             print_option(options[i].text, command);
     }
-    printf("  -h, --help         print this help, or that of a command\n"
+    printf("  -h, --help         print this help, or the help of a command\n"
            "  --version          print the version\n");
 }
 

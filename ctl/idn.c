@@ -102,7 +102,7 @@ int idn_to_ascii(const char *host, char **ret)
     }
     r = idn2_to_ascii_8z(host, &name, IDN2_NONTRANSITIONAL);
     if (r != IDN2_OK) {
-        report_error("the host is not a name: %s", idn2_strerror(r));
+        report_error("the host is not a valid name: %s", idn2_strerror(r));
         return -1;
     }
     *ret = report_need_memory(strdup(name));

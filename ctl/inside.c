@@ -117,9 +117,9 @@ static void make_namespaces(const struct inside *inside)
     char go;
 
     if (unshare(CLONE_NEWNS) < 0)
-        give_up(inside, "make a mount namespace", errno);
+        give_up(inside, "create a mount namespace", errno);
     if (unshare(CLONE_NEWNET) < 0)
-        give_up(inside, "make a network namespace", errno);
+        give_up(inside, "create a network namespace", errno);
     tell_namespace(inside);
     if (recv(inside->control, &go, 1, 0) != 1)
         _exit(EXIT_OWN);
@@ -144,7 +144,7 @@ static _Noreturn void run_command(const struct inside *inside)
     unsetenv("LOCALDOMAIN"); /* search domains: names are whole here */
     status = child_exec(args);
     if (inside->has_sandbox)
-        report_error("--sandbox needs bwrap (package bubblewrap)");
+        report_error("--sandbox requires bwrap (package bubblewrap)");
     _exit(inside->has_sandbox ? EXIT_OWN : status);
 }
 
@@ -174,7 +174,7 @@ void inside_run(const struct inside *inside)
     /* The command is to have no way to this process. */
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
-        give_up(inside, "end with asockctl", errno);
+        give_up(inside, "set a parent-death signal", errno);
     signal(SIGCHLD, SIG_DFL);
     make_namespaces(inside);
     drop_rights(inside);

@@ -409,7 +409,8 @@ static int loop_failure = EXIT_FAILURE;
 static void on_loop_error(const char *what)
 {
     if (errno == EMFILE)
-        report_error("no descriptor is left for the event loop (ulimit -n raises the limit)");
+        report_error(
+            "no file descriptor is left for the event loop (raise the limit with ulimit -n)");
     else
         report_error("%s: %s", what, strerror(errno));
     exit(loop_failure);

@@ -240,9 +240,12 @@ static int hide_all(struct mirror *mirror, const char *socket, struct network_pr
     for (size_t i = 0; i < sizeof(hidden) / sizeof(hidden[0]); i++)
         hide_path(mirror, hidden[i]);
     if (!mirror_resolve(socket, path))
-        return fail(why, "find asockd's socket, to hide it", errno);
+        return fail(why, "find asockd's socket to hide it", errno);
     if (can_come_back(path))
-        return fail(why, "hide asockd's socket in / or a directory there (move it below /run)", 0);
+        return fail(why,
+                    "hide asockd's socket, because it is in / or in a directory directly "
+                    "below (move it below /run)",
+                    0);
     hide_daemon(mirror, path);
     return 0;
 }
@@ -254,14 +257,14 @@ static int cover_all(struct mirror *mirror, const char *socket, struct network_p
     if (write_files() < 0 || mkdir(STAGE "/tree", 0700) < 0)
         return fail(why, "write files for the command", errno);
     if (replace_file(mirror, "/etc/resolv.conf", STAGE "/resolv.conf") < 0)
-        return fail(why, "replace /etc/resolv.conf (it has to exist; an empty file will do)",
+        return fail(why, "replace /etc/resolv.conf (it must exist; an empty file is enough)",
                     errno);
     if (replace_file(mirror, "/etc/hosts", STAGE "/hosts") < 0 && errno != ENOENT)
         return fail(why, "replace /etc/hosts", errno);
     if (hide_all(mirror, socket, why) < 0)
         return -1;
     r = mirror_make(mirror, STAGE "/tree");
-    return r < 0 ? fail(why, "replace directories, to hide asockd's socket", -r) : 0;
+    return r < 0 ? fail(why, "replace directories to hide asockd's socket", -r) : 0;
 }
 
 /* ---- directories that are open ---- */

@@ -208,7 +208,7 @@ int policy_check(const struct settings *settings)
 
     if (settings->arg_count > 1 && (settings->policy_count > 0 || settings->config_dir)) {
         free(args);
-        return report_usage("policy check takes files, or --policy and --config-dir, not both");
+        return report_usage("policy check accepts either files, or --policy and --config-dir");
     }
 
     args[0] = (char *)(uintptr_t) "asockd";

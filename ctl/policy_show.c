@@ -47,11 +47,11 @@ static void print_file(const struct record *row)
         policy_print_time(record_number(row, "modified"));
     }
     if (strcmp(record_text(row, "applies"), "unknown") == 0)
-        fputs(": whether it applies is unknown, so everything is denied", stdout);
+        fputs(": it is not known whether this file applies, so everything is denied", stdout);
     if (path[0] == '/' && stat(path, &st) == 0 && st.st_mtime != record_number(row, "modified"))
-        fputs(" (changed since; asockctl reload reads it)", stdout);
+        fputs(" (changed since then; run asockctl reload to apply it)", stdout);
     else if (path[0] == '/' && stat(path, &st) < 0 && errno == ENOENT)
-        fputs(" (removed since; asockctl reload forgets it)", stdout);
+        fputs(" (removed since then; run asockctl reload to apply this)", stdout);
     putchar('\n');
 }
 
@@ -94,7 +94,7 @@ static int read_rows(struct session *session, const struct settings *settings, s
     question_add(q, "row", "0");
     r = session_command(session, settings, "judge", (const char *const *)q->args, &after);
     if (r == 0 && !is_unchanged(ret, &after)) {
-        report_error("the policy was reloaded meanwhile: run the command again");
+        report_error("the policy was reloaded in the meantime; run the command again");
         r = -1;
     }
     records_free(&after);

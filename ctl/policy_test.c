@@ -52,9 +52,9 @@ static void print_verdict(const struct record *record)
     if (strcmp(lends, "given") == 0 || strcmp(lends, "held given") == 0)
         fputs(" +lend-given", stdout);
     if (strcmp(lends, "withheld") == 0)
-        fputs(" (no lending: the session that shared its rights did not include it)", stdout);
+        fputs(" (no lending: the session that shared its rights did not share lending)", stdout);
     if (is_allowed(record) && strcmp(record_text(record, "about"), "name") == 0)
-        fputs(" (the name; its addresses are judged when they are known)", stdout);
+        fputs(" (the name; its addresses are checked when they are known)", stdout);
     if (*reason) {
         fputs(": ", stdout);
         text_print_escaped(stdout, reason, 0);
@@ -93,7 +93,8 @@ void policy_tell_sessions(const struct record *first)
     int64_t sessions = record_number(first, "sessions");
 
     if (sessions > 1)
-        printf("of session %" PRId64 "; the process has %" PRId64 " (--id ID asks for another)\n",
+        printf("of session %" PRId64 "; the process has %" PRId64
+               " (use --id ID to ask about another one)\n",
                record_number(first, "session"), sessions);
 }
 
@@ -179,7 +180,7 @@ static int add_groups(struct question *q, const char *groups)
         size_t len = strcspn(groups, ",");
 
         if (*groups < '0' || *groups > '9') {
-            report_error("--id: the session has more groups than can be passed on");
+            report_error("--id: the client of this session has too many groups");
             return -1;
         }
         question_add(q, "gid", "%.*s", (int)len, groups);
@@ -266,11 +267,11 @@ static int check_sockets(const struct settings *settings, bool is_of_files)
     bool has_no_id = !settings->client.id;
 
     if (is_of_files && settings->socket)
-        return report_usage("policy test takes no --socket with --policy or --config-dir");
+        return report_usage(
+            "policy test: --socket cannot be combined with --policy or --config-dir");
     if (is_of_files && has_no_id && (settings->control || settings->timeout_ms >= 0))
         return report_usage(
-            "policy test with --policy or --config-dir asks asockd only about --id: "
-            "leave out --control and --timeout");
+            "policy test: with --policy or --config-dir, --control and --timeout require --id");
     return 0;
 }
 

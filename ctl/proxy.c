@@ -75,7 +75,7 @@ static int open_session(void *userdata, asock_context **ret)
     /* The loop has nothing else to watch. */
     if (asock_context_get_fd(session.context) < 0) {
         report_error(
-            "no descriptor is left for the connection to asockd (ulimit -n raises the limit)");
+            "no file descriptor is left for the connection to asockd (raise the limit with ulimit -n)");
         session_close(&session);
         return -EMFILE;
     }

@@ -54,8 +54,8 @@ int published_check(const struct settings *settings)
 
     for (int i = 0; i < settings->publish_count; i++)
         if (!parse(settings->publish[i], &publication))
-            return report_usage("--publish: \"%s\" is not [ADDRESS:]PORT:PORT, such as 8080:80 or "
-                                "[::1]:8080:80",
+            return report_usage("--publish: \"%s\" is not of the form [ADDRESS:]PORT:PORT, such as "
+                                "8080:80 or [::1]:8080:80",
                                 settings->publish[i]),
                    EXIT_OWN;
     return 0;
@@ -69,13 +69,13 @@ static void complain_of(const char *what, int error, const char *text, const cha
     else
         fputs(asock_strerror(error), stderr);
     if (error == ASOCK_ACCESS_DENIED)
-        fputs("; a Listen=tcp rule has to allow it (asockd.policy(5))", stderr);
+        fputs("; a Listen=tcp rule must allow it (asockd.policy(5))", stderr);
     fprintf(stderr, "; %s\n", end);
 }
 
 static void on_ended(void *userdata, int error, const char *text)
 {
-    complain_of(userdata, error, text, "asockctl no longer publishes the port");
+    complain_of(userdata, error, text, "asockctl has stopped publishing the port");
 }
 
 int published_open(struct published *published, const struct settings *settings,

@@ -109,7 +109,8 @@ int restrict_refuse_control(const struct settings *settings)
     slash = path ? strrchr(path, '/') : NULL;
     if (!path || strcmp(slash ? slash + 1 : path, "control.sock") != 0)
         return 0;
-    report_error("%s is the control socket, which must not be passed on: use a client socket",
-                 path);
+    report_error(
+        "%s is the control socket, which must not be passed to a command; use a client socket",
+        path);
     return -1;
 }

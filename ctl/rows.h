@@ -39,7 +39,7 @@ struct column {
 
 /* For rows that only the control socket provides. */
 #define ROWS_NOTE                                                                                  \
-    "this is a client socket, which shows asockctl's own session only; --control shows all"
+    "this is a client socket, which shows only asockctl's own session; use --control to see all sessions"
 
 struct rows_view {
     const struct column *columns;

@@ -42,7 +42,7 @@ static void on_readable(struct ev_loop *loop, ev_io *io, int events)
     if (!error)
         return;
     ev_io_stop(loop, io);
-    report_error("asockd ended the session: %s; the command continues without a network",
+    report_error("asockd ended the session: %s; the command continues without network access",
                  asock_strerror(error));
 }
 

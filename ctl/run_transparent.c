@@ -77,9 +77,9 @@ static int complain_of(const char *what, int err)
     const char *why = remedy(err);
 
     if (err == 0)
-        report_error("--transparent: cannot %s; asockctl run --proxy needs none of this", what);
+        report_error("--transparent: cannot %s; asockctl run --proxy does not require this", what);
     else
-        report_error("--transparent: cannot %s: %s%s%s; asockctl run --proxy needs none of this",
+        report_error("--transparent: cannot %s: %s%s%s; asockctl run --proxy does not require this",
                      what, strerror(err), why ? "; " : "", why ? why : "");
     return EXIT_OWN;
 }
@@ -282,7 +282,7 @@ static int start(struct run *run, const struct settings *settings, void (*pipe_a
         return complain_of(why.what, why.error);
     r = start_first(run, settings, pipe_action);
     if (r < 0)
-        return complain_of("make a process namespace", -r);
+        return complain_of("create a PID namespace", -r);
     raise_limit();
     r = wait_for_first(run);
     return r ? r : lay_cable(run);

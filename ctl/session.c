@@ -35,11 +35,10 @@ static void complain_about_group(const char *path)
     group = stat(path, &st) == 0 && (st.st_mode & S_IWGRP) ? getgrgid(st.st_gid) : NULL;
     if (group)
         report_error(
-            "only members of group %s may open it; add the user (usermod -aG %s USER), who "
-            "then has to log in again",
+            "only members of group %s may open it; add your user (sudo usermod -aG %s USER) and log in again",
             group->gr_name, group->gr_name);
     else
-        report_error("your user may not open that path");
+        report_error("your user does not have permission to open this path");
 }
 
 static void complain_unreachable(const struct session *session, int err)
@@ -61,15 +60,14 @@ static void complain_unreachable(const struct session *session, int err)
         report_error("cannot reach asockd at %s: %s", path, strerror(err));
     if (err == ENOENT || err == ECONNREFUSED)
         report_error(
-            "is it running? Start it (systemctl start asockd.socket), or name the socket of "
-            "another one: %s",
+            "is asockd running? Start it (systemctl start asockd.socket), or specify another socket with %s",
             session->is_control ? "--control or ASOCK_CONTROL" : "--socket or ASOCK_SOCKET");
     else if ((err == EACCES || err == EPERM) && session->is_control)
-        report_error("the control socket is for root and the daemon's own user: try sudo");
+        report_error("only root and the daemon's own user may open the control socket; try sudo");
     else if (err == EACCES || err == EPERM)
         complain_about_group(path);
     else if (err == EAGAIN)
-        report_error("it does not accept connections; see: systemctl status asockd");
+        report_error("it does not accept connections; see systemctl status asockd");
 }
 
 static int open_session(const char *path, bool is_control, struct session *ret)
@@ -133,9 +131,9 @@ static int complain_of(struct session *session, const char *about, int r)
                     asock_context_get_error(session->context) == ASOCK_CONNECTION_ABORTED);
 
     if (r == -ETIMEDOUT)
-        report_error("asockd does not answer; see: systemctl status asockd");
+        report_error("asockd does not answer; see systemctl status asockd");
     else if (r == -ESRCH)
-        report_error("%s: no such id (asockctl list shows the ids)", about);
+        report_error("%s: no such ID (see asockctl list and asockctl sessions)", about);
     else if (r == -ECONNABORTED)
         complain_ended(session->context);
     else
@@ -164,7 +162,7 @@ int session_complain(struct session *session, const char *query, int r)
 {
     if (r != -EOPNOTSUPP)
         return complain_of(session, query, r);
-    report_error("%s needs the control socket", command_of(query));
+    report_error("%s requires the control socket", command_of(query));
     return -EXIT_FAILURE;
 }
 
@@ -201,7 +199,7 @@ int session_kill(struct session *session, const struct settings *settings, const
         return 0;
     if (r != -EOPNOTSUPP)
         return complain_of(session, id, r);
-    report_error("kill needs the control socket");
+    report_error("kill requires the control socket");
     return -EXIT_FAILURE;
 }
 
@@ -213,7 +211,7 @@ int session_command(struct session *session, const struct settings *settings, co
     const struct asock_field *error = ret->count ? record_find(&ret->rows[0], "error") : NULL;
 
     if (r == -EOPNOTSUPP) {
-        report_error("%s needs the control socket", command_of(verb));
+        report_error("%s requires the control socket", command_of(verb));
     } else if (r < 0 && error && error->text) {
         fprintf(stderr, "asockctl: %s: ", command_of(verb));
         text_print_escaped(stderr, error->text, 0);
@@ -300,7 +298,7 @@ int session_share(struct session *session, const struct settings *settings, asoc
         return complain_of(session, "sharing the session", r);
     fputs("asockctl: ", stderr);
     text_print_escaped(stderr, text, 0);
-    fputs(" (--fd gives the session to one program)\n", stderr);
+    fputs(" (use --fd to pass the session to a single program)\n", stderr);
     return -1;
 }
 

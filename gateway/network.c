@@ -93,10 +93,10 @@ static int map_ids(struct network_problem *why, uid_t uid, gid_t gid)
     snprintf(text, sizeof(text), "%u %u 1", uid, uid);
     r = write_file("/proc/self/uid_map", text);
     if (r < 0)
-        return fail(why, "map a user in a user namespace", r);
+        return fail(why, "map a user ID in the user namespace", r);
     snprintf(text, sizeof(text), "%u %u 1", gid, gid);
     r = write_file("/proc/self/gid_map", text);
-    return r < 0 ? fail(why, "map a group in a user namespace", r) : 0;
+    return r < 0 ? fail(why, "map a group ID in the user namespace", r) : 0;
 }
 
 int network_unshare(struct network_problem *why)
@@ -105,10 +105,10 @@ int network_unshare(struct network_problem *why)
     gid_t gid = getegid();
 
     if (unshare(CLONE_NEWUSER) < 0)
-        return fail(why, "make a user namespace", -errno);
+        return fail(why, "create a user namespace", -errno);
     if (map_ids(why, uid, gid) < 0)
         return -1;
-    return unshare(CLONE_NEWNET) < 0 ? fail(why, "make a network namespace", -errno) : 0;
+    return unshare(CLONE_NEWNET) < 0 ? fail(why, "create a network namespace", -errno) : 0;
 }
 
 /*
@@ -133,7 +133,7 @@ static int set_kernel(struct network_problem *why)
         int r = write_file(settings[i].path, settings[i].value);
 
         if (r < 0 && !has_value(settings[i].path, settings[i].value))
-            return fail(why, "set up the kernel below /proc/sys/net", r);
+            return fail(why, "set sysctls in /proc/sys/net", r);
     }
     return 0;
 }
@@ -255,7 +255,7 @@ static int make_outside(pid_t command, struct network *network, struct network_p
     choose_congestion_control();
     r = netlink_add_veth(network->netlink, OUTSIDE, outside_mac, INSIDE, inside_mac, command, MTU);
     if (r < 0)
-        return fail(why, "make a pair of veth devices", r);
+        return fail(why, "create a pair of veth devices", r);
     r = netlink_set_up(network->netlink, LOOPBACK);
     if (r == 0 && network->has_ipv6)
         r = netlink_no_ipv6_address(network->netlink, OUTSIDE);

@@ -48,7 +48,7 @@
     X(34, VERSION_NOT_SUPPORTED, "VersionNotSupported", EPROTOTYPE,                                \
       "protocol version not supported")                                                            \
     X(35, SOCKET_ERROR, "SocketError", EIO, "socket error")                                        \
-    X(36, NOT_FOUND, "NotFound", ESRCH, "no such id")
+    X(36, NOT_FOUND, "NotFound", ESRCH, "no such ID")
 
 enum asock_wire_error {
 #define X(wire, name, dotnet, err, text) ERR_##name = wire,

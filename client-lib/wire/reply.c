@@ -487,12 +487,13 @@ static uint32_t take_lent(asock_op *op, const struct reply *reply)
         return ERR_SUCCESS;
     op->socket->is_connect_failed = true;
     if (reply->descriptors > 0) {
-        say(op, "the descriptor did not arrive: this process may have too many open (ulimit -n)");
+        say(op,
+            "the descriptor did not arrive: this process may have too many open files (ulimit -n)");
         return ERR_TOO_MANY_OPEN_SOCKETS;
     }
     if (is_known)
         return ERR_CONNECTION_ABORTED;
-    say(op, "this asockd cannot lend sockets");
+    say(op, "this version of asockd cannot lend sockets");
     return ERR_OPERATION_NOT_SUPPORTED;
 }
 

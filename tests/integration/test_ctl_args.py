@@ -31,7 +31,7 @@ class Arguments(unittest.TestCase):
         self.check_wrong("--json", message="no command")
         self.check_wrong("frobnicate", message='unknown command "frobnicate"')
         self.check_wrong("", message='unknown command ""')
-        self.check_wrong("list", "extra", message='"extra" is not a filter such as unit=foo.service')
+        self.check_wrong("list", "extra", message='"extra" is not a filter: use COLUMN=PATTERN, such as unit=foo.service')
         self.check_wrong("stats", "extra", message="usage: asockctl stats")
         self.check_wrong("show", "1", "2", message="usage: asockctl show [OPTION]... [ID]")
         self.check_wrong("connect", message="usage: asockctl connect [OPTION]... HOST PORT")
@@ -51,7 +51,7 @@ class Arguments(unittest.TestCase):
         self.check_wrong("list", "--close", message="list takes no --close")
         self.check_wrong("reload", "--unit", "a.service", message="reload takes no --user")
         self.check_wrong("reload", "--socket", "/a", message="reload uses the control socket: give --control, not --socket")
-        self.check_wrong("list", "--prometheus", message="list takes no --openmetrics or other formats of metrics")
+        self.check_wrong("list", "--prometheus", message="list takes no --openmetrics or other metrics formats")
 
     def test_options_of_subcommands(self):
         check = ("policy", "check")
@@ -59,7 +59,7 @@ class Arguments(unittest.TestCase):
                               ("--address", "::1"), ("--listen", "tcp")):
             self.check_wrong(*check, option, value, message="policy check takes no " + option.replace("id", "user"))
         for option in ("--policy", "--config-dir"):
-            self.check_wrong(*check, "f", option, "a", message="policy check takes files, or --policy and --config-dir, not both")
+            self.check_wrong(*check, "f", option, "a", message="policy check accepts either files, or --policy and --config-dir")
             self.check_wrong("policy", "show", option, "a", message="policy show takes no " + option)
         self.check_wrong("policy", "show", "--address", "::1", message="policy show takes no --address")
         self.check_wrong("policy", "show", "--listen", "tcp", message="policy show takes no --listen")

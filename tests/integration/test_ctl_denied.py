@@ -79,7 +79,7 @@ class Denied(unittest.TestCase):
     def test_it_is_the_administrators(self):
         done = asockctl.run("denied", "--control", self.daemon.path)
         self.assertEqual((done.returncode, done.stdout), (1, b""))
-        self.assertIn(b"denied needs the control socket", done.stderr)
+        self.assertIn(b"denied requires the control socket", done.stderr)
 
     def test_a_client_keeps_no_more_than_its_share(self):
         wire = Wire(self.daemon.path)

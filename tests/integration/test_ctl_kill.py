@@ -72,7 +72,7 @@ class Kill(unittest.TestCase):
     def test_unknown_ids_are_named_and_the_others_end(self):
         _, peer = self.connection()
         done = self.control("kill", "999999", str(self.id_of(peer)), status=7)
-        self.assertIn(b"999999: no such id", done.stderr)
+        self.assertIn(b"999999: no such ID", done.stderr)
         with self.assertRaises(ConnectionResetError):
             peer.recv(1)
 
@@ -89,10 +89,10 @@ class Kill(unittest.TestCase):
         port = peer_b.getpeername()[1]
         # Without a terminal nothing ends by a filter alone.
         done = self.control("kill", f"local=*:{port}", status=2)
-        self.assertIn(b"1 would be ended", done.stderr)
+        self.assertIn(b"1 socket or session would be ended", done.stderr)
         self.assertIn(b"--yes", done.stderr)
         done = self.control("kill", "user=*", status=2)
-        self.assertIn(b"2 would be ended, but there is no terminal to confirm it on: give --yes, or --dry-run to see them", done.stderr)
+        self.assertIn(b"2 sockets or sessions would be ended, but there is no terminal to ask for confirmation: use --yes, or --dry-run to see them", done.stderr)
         done = self.control("kill", f"local=*:{port}", "--dry-run")
         self.assertEqual(len(done.stdout.splitlines()), 2)
         self.assertEqual(len(self.ids()[1]), 2)
@@ -165,7 +165,7 @@ class Kill(unittest.TestCase):
         tool, peer = self.connection()
         done = asockctl.run("kill", str(self.id_of(peer)), "--control", self.daemon.path)
         self.assertEqual(done.returncode, 1)
-        self.assertIn(b"needs the control socket", done.stderr)
+        self.assertIn(b"requires the control socket", done.stderr)
         peer.sendall(b"more")
         self.assertEqual(tool.stdout.read(4), b"more")
 

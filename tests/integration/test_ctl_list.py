@@ -110,7 +110,7 @@ class AtWork(unittest.TestCase):
     def test_show_unknown(self):
         done = asockctl.run("show", "123456789", "--control", self.daemon.control_path)
         self.assertEqual((done.returncode, done.stdout), (7, b""))
-        self.assertIn(b"no such id", done.stderr)
+        self.assertIn(b"no such ID", done.stderr)
 
     def test_stats(self):
         told = json.loads(self.ask("stats", "--json"))
@@ -123,7 +123,7 @@ class AtWork(unittest.TestCase):
         self.assertEqual(self.ask("list", "--json", where=where), "[]\n")
         done = asockctl.run("list", *where)
         self.assertEqual((done.returncode, done.stdout.count(b"\n")), (0, 1))
-        self.assertIn(b"own session only", done.stderr)
+        self.assertIn(b"only asockctl's own session", done.stderr)
         done = asockctl.run("show", str(self.row()["id"]), *where)
         self.assertEqual((done.returncode, done.stdout), (7, b""))
 

@@ -233,7 +233,7 @@ class Monitor(asockd.DaemonTest):
         self.assertEqual(self.answer(wire, 1), ([], pb.ERROR_OPERATION_NOT_SUPPORTED))
         done = asockctl.run("monitor", "--control", self.daemon.path)
         self.assertEqual((done.returncode, done.stdout), (1, b""))
-        self.assertIn(b"monitor needs the control socket", done.stderr)
+        self.assertIn(b"monitor requires the control socket", done.stderr)
 
     def test_it_ends_with_the_daemon(self):
         daemon = asockd.Daemon()

@@ -42,7 +42,7 @@ class Names(unittest.TestCase):
         for host in ("b\u00fc cher.example", "\u2028.example", "\udcff.example"):
             done = asockctl.run("connect", host, "80", "--socket", self.daemon.path)
             self.assertEqual(done.returncode, 2, host)
-            self.assertIn(b"is not a name", done.stderr)
+            self.assertIn(b"is not a valid name", done.stderr)
         self.assertEqual(self.server.questions, [])
 
 

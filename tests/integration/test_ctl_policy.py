@@ -82,14 +82,14 @@ class Says(fake_asockd.FakeTest):
         self.assertEqual(self.verdict("tcp", "h", "1", about="address", file="/x.policy", line=7, reason=""),
                          "allow by /x.policy:7\n")
         self.assertEqual(self.verdict("tcp", "h", "1", about="name", file="/x.policy", line=7, learned=0),
-                         "allow by /x.policy:7 (the name; its addresses are judged when they are known)\n")
+                         "allow by /x.policy:7 (the name; its addresses are checked when they are known)\n")
         self.assertEqual(self.verdict("tcp", "h", "1", about="address", file="/x.policy", line=2, learned=1),
                          "allow by /x.policy:2 (only because of learn mode)\n")
         for lends, flags in (("held", "+lend"), ("given", "+lend-given"), ("held given", "+lend +lend-given")):
             self.assertEqual(self.verdict("tcp", "h", "1", about="address", file="/x.policy", line=7, lends=lends),
                              f"allow by /x.policy:7 {flags}\n")
         self.assertEqual(self.verdict("tcp", "h", "1", about="address", file="/x.policy", line=7, lends="withheld"),
-                         "allow by /x.policy:7 (no lending: the session that shared its rights did not include it)\n")
+                         "allow by /x.policy:7 (no lending: the session that shared its rights did not share lending)\n")
         self.assertEqual(self.verdict("tcp", "h", "1", status=1, verdict="deny", about="name", file="/x.policy",
                                       line=9, reason="not \u202e you"),
                          "deny by /x.policy:9: not \\u{202e} you\n")
@@ -100,13 +100,13 @@ class Says(fake_asockd.FakeTest):
 
     def test_learned(self):
         self.assertEqual(self.check_ok(RULES, "policy", "learned"), """\
-# for [Rules] of /etc/b.policy
+# add to [Rules] in /etc/b.policy
 # uid 1000, 3 times, 1970-01-01 00:00:00Z to 1970-01-02 00:00:00Z
 Allow=tcp one.test 443
 # 1 times, 1970-01-01 00:00:02Z to 1970-01-01 00:00:02Z
 Allow=tcp two.test 443
 
-# for [Rules] of /etc/a.policy
+# add to [Rules] in /etc/a.policy
 # uid 0, 1 times, 1970-01-01 00:00:01Z to 1970-01-01 00:00:01Z
 Allow=tcp 192.0.2.7 80
 """)
@@ -116,12 +116,12 @@ Allow=tcp 192.0.2.7 80
     def test_learned_says_what_found_no_room(self):
         done = self.ask(RULES[1:2] + [[("dropped", 17)]], "policy", "learned")
         self.assertEqual((done.returncode, done.stdout.count(b"Allow=")), (0, 1))
-        self.assertIn(b"17 further connects are missing here", done.stderr)
+        self.assertIn(b"17 further connect requests were not recorded", done.stderr)
 
     def test_reload_says_what_needs_a_restart(self):
         row = [("cancelled", 0), ("denied", 0), ("closed", 0), ("restart", "Clients=, [Listener]")]
         self.assertEqual(self.check_ok([row], "reload"),
-                         "changed, but in force only after a restart: Clients=, [Listener]\n")
+                         "changed, but takes effect only after a restart: Clients=, [Listener]\n")
 
     def test_reload(self):
         row = [("cancelled", 1), ("denied", 2), ("closed", 3)]
@@ -329,7 +329,7 @@ class AtWork(asockd.DaemonTest):
         for words in (("reload",), ("policy", "learned")):
             done = asockctl.run(*words, "--control", self.daemon.path)
             self.assertEqual((done.returncode, done.stdout), (1, b""))
-            self.assertEqual(done.stderr.decode(), f"asockctl: {' '.join(words[:2])} needs the control socket\n")
+            self.assertEqual(done.stderr.decode(), f"asockctl: {' '.join(words[:2])} requires the control socket\n")
 
     def test_nothing_learned(self):
         self.assertEqual(self.ask("policy", "learned"), (0, "", ""))

@@ -75,7 +75,7 @@ class Others(OfFiles):
         "40-all.policy": "[Rules]\nAllow=tcp www.a.test 443\n",
     }
 
-    NAME = " (the name; its addresses are judged when they are known)"
+    NAME = " (the name; its addresses are checked when they are known)"
     NO_RULE = "deny: no rule allows this destination"
 
     def test_what_would_allow_it(self):
@@ -217,7 +217,7 @@ class Sessions(OfFiles):
                          (wire.session, 1, 1, 2))
         self.client()
         self.assertEqual(self.says("test", "--pid", str(os.getpid()), "tcp", "bad.test", "443")[1],
-                         f"of session {wire.session}; the process has 2 (--id ID asks for another)")
+                         f"of session {wire.session}; the process has 2 (use --id ID to ask about another one)")
 
     def test_files_for_a_session(self):
         """Its facts and its restrictions, other files."""
@@ -341,9 +341,9 @@ class Show(OfFiles):
     def test_what_is_not_in_force_yet(self):
         path = self.path("policy.d/20-b.policy")
         os.utime(path, (1, 1))
-        self.assertIn("20-b.policy", next(line for line in self.says("show") if line.endswith("reload reads it)")))
+        self.assertIn("20-b.policy", next(line for line in self.says("show") if line.endswith("asockctl reload to apply it)")))
         os.unlink(path)
-        self.assertIn("20-b.policy", next(line for line in self.says("show") if line.endswith("reload forgets it)")))
+        self.assertIn("20-b.policy", next(line for line in self.says("show") if line.endswith("asockctl reload to apply this)")))
 
     def test_wrong_calls(self):
         for args in (("all",), ("--address", "1.2.3.4"), ("--policy", "x"), ("--config-dir", "x")):

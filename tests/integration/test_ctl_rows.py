@@ -186,7 +186,7 @@ class Sessions(asockd.DaemonTest):
         self.assertEqual(rows[0]["id"], other.inspect(show=pb.Show())[0]["id"])
         done = asockctl.run("sessions", "--socket", self.daemon.path)
         self.assertEqual((done.returncode, done.stdout.count(b"\n")), (0, 2))
-        self.assertIn(b"own session only", done.stderr)
+        self.assertIn(b"only asockctl's own session", done.stderr)
 
     def test_a_session_that_ends_meanwhile(self):
         """Rows go on behind one that has gone, each session once."""

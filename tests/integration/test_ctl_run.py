@@ -307,7 +307,7 @@ class Run(DaemonTest):
         self.check_own_failure("--", "/esc\x1b[31m", message=r"/esc\x1b[31m: ", status=127)
 
     def test_no_daemon(self):
-        self.check_own_failure("--", "true", socket_path="/nowhere/asock.sock", message="is it running?")
+        self.check_own_failure("--", "true", socket_path="/nowhere/asock.sock", message="is asockd running?")
 
     def test_daemon_that_says_nothing(self):
         with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as mute:

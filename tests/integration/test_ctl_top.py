@@ -155,7 +155,7 @@ class NoTerminal(unittest.TestCase):
     def test_it_says_what_it_wants(self):
         done = asockctl.run("top")
         self.assertEqual((done.returncode, done.stdout), (2 if HAVE_TOP else 1, b""))
-        self.assertIn(b"top needs a terminal" if HAVE_TOP else b"libncurses-dev", done.stderr)
+        self.assertIn(b"top requires a terminal" if HAVE_TOP else b"libncurses-dev", done.stderr)
 
     @unittest.skipUnless(HAVE_TOP, "asockctl was built without ncurses")
     def test_the_terminal_is_as_before_when_the_daemon_ends(self):

@@ -73,7 +73,7 @@ class Configured(ListenersTest):
         done = subprocess.run([binary, "stats", "--socket", self.path("one")], user=1000, group=1000, extra_groups=[],
                               text=True, capture_output=True, timeout=DEADLINE, check=False)
         self.assertEqual(done.returncode, 8)
-        self.assertIn(f"only members of group {group} may open it; add the user (usermod -aG {group} USER)", done.stderr)
+        self.assertIn(f"only members of group {group} may open it; add your user (sudo usermod -aG {group} USER)", done.stderr)
         self.end(daemon)
 
     def test_a_directory_that_others_may_write_to(self):

@@ -76,7 +76,7 @@ class Arguments(DaemonTest):
             text = tool.communicate(timeout=DEADLINE)[1].decode()
             if runs:
                 break
-            said[limit] = (tool.returncode, "no descriptor is left for the connection to asockd" in text)
+            said[limit] = (tool.returncode, "no file descriptor is left for the connection to asockd" in text)
         self.assertIn((1, True), said.values(), said)
 
     def test_no_descriptor_for_the_loop_is_a_message(self):
@@ -96,7 +96,7 @@ class Arguments(DaemonTest):
                 said[limit] = (done.returncode, done.stderr)
                 if b"for the connection to asockd" in done.stderr:
                     break
-            self.assertIn((own, b"asockctl: no descriptor is left for the event loop (ulimit -n raises the limit)\n"), said.values())
+            self.assertIn((own, b"asockctl: no file descriptor is left for the event loop (raise the limit with ulimit -n)\n"), said.values())
             self.assertEqual([one for one in said.items() if one[1][0] < 0 or b"libev" in one[1][1]], [])
 
     def test_the_unix_socket_is_the_users_alone(self):

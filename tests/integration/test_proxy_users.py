@@ -293,4 +293,4 @@ class Around(UsersTest):
     def test_it_needs_proxy(self):
         done = asockctl.run("run", "--socket", self.daemon.path, "--any-user", "--", "true")
         self.assertEqual(done.returncode, 125)
-        self.assertIn(b"--any-user needs --proxy", done.stderr)
+        self.assertIn(b"--any-user requires --proxy", done.stderr)

@@ -225,7 +225,7 @@ class Refused(PublishedTest):
         for options in ((), ("--proxy",), ("--fd",)):
             done = asockctl.run("run", *options, "--publish", f"0:{PORT}", "--socket", self.daemon.path, "--", "echo", "ran")
             self.assertEqual((done.returncode, done.stdout), (125, b""))
-            self.assertIn(b"--publish needs --transparent", done.stderr)
+            self.assertIn(b"--publish requires --transparent", done.stderr)
 
 
 class LostSession(PublishedTest):
