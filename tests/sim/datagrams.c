@@ -321,8 +321,8 @@ static void judge_waiting(void)
 
         if (!f->is_done && f->is_send)
             sim_fail("never-sent: datagram %llu", (unsigned long long)f->number);
-        if (!is_short && !f->is_done && !f->is_send && f->len != SIZE_MAX && udp && !udp->is_closed &&
-            udp->rx.count > 0 && udp->rx.at[0].due <= sim.now_ns)
+        if (!is_short && !f->is_done && !f->is_send && f->len != SIZE_MAX && udp &&
+            !udp->is_closed && udp->rx.count > 0 && udp->rx.at[0].due <= sim.now_ns)
             sim_fail("never-told: a datagram is there, and %llu waits for one",
                      (unsigned long long)f->number);
     }

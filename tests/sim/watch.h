@@ -25,7 +25,7 @@ bool watch_is_ask(uint32_t verb);
 /* A reply to one of them. */
 void watch_told(struct raw *raw, struct raw_op *op, const struct reply *reply,
                 const struct frame *frame);
-/* A daemon begins, not one that takes over: what is told later is of those that have gone. */
+/* A daemon begins, not one that takes over: later answers are about those that have gone. */
 void watch_begin(void);
 /* At the end of everything: all was reported. */
 void watch_judge(struct raw *raw);
