@@ -412,7 +412,7 @@ static const char *side_of(const struct sock *sock, unsigned int side)
 {
     if (sock->state == SOCK_LENT)
         return "lent";
-    return side == SIDE_OPEN ? "open" : side == SIDE_SHUT ? "shut" : "broken";
+    return side == SIDE_OPEN ? "open" : side == SIDE_BROKEN ? "broken" : "shut";
 }
 
 void record_sock_details(struct record *record, const struct sock *sock)

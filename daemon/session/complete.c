@@ -156,16 +156,22 @@ static bool has_queued_shutdown(const struct sock *sock)
 
 /*
  * Or a disconnect. One that did not come to its turn leaves the sending side as it was: open,
- * unless an earlier one did.
+ * unless an earlier one did. False: a send was refused meanwhile, and what follows would go without
+ * it.
  */
-static void shutdown_ended(struct sock *sock, uint32_t verb, uint32_t error)
+static bool shutdown_ended(struct sock *sock, uint32_t verb, uint32_t error)
 {
+    bool has_missed = sock->send_side == SIDE_MISSED;
+
     if (verb == VERB_DISCONNECT)
         sock->is_disconnecting = false;
     else
         sock->shutdown_count--;
-    if (error && sock->send_side == SIDE_SHUT && !sock->has_sent_end && !has_queued_shutdown(sock))
+    if (!error || sock->has_sent_end || has_queued_shutdown(sock))
+        return true;
+    if (has_missed || sock->send_side == SIDE_SHUT)
         sock->send_side = SIDE_OPEN;
+    return !has_missed;
 }
 
 static bool is_shutdown(uint32_t verb, bool has_begun)
@@ -180,7 +186,7 @@ static void end_behind(struct sock *sock, struct op *op)
 
     end(op, ERR_OPERATION_ABORTED);
     if (is_shutdown(verb, has_begun))
-        shutdown_ended(sock, verb, ERR_OPERATION_ABORTED);
+        (void)shutdown_ended(sock, verb, ERR_OPERATION_ABORTED); /* it is broken already */
 }
 
 /*
@@ -206,6 +212,11 @@ static bool was_harmless(uint32_t error, bool has_begun)
     return error == ERR_SUCCESS || (error == ERR_OPERATION_ABORTED && !has_begun);
 }
 
+static bool has_stream(const struct sock *sock)
+{
+    return sock_may_send(sock) || sock->state == SOCK_CONNECTING;
+}
+
 /*
  * Is a send that ended a hole in the stream? Behind a shutdown no send is accepted, and none harms;
  * but those in front of it are still the stream, and has_begun is said of accepted ones alone.
@@ -214,7 +225,7 @@ static bool is_hole(const struct sock *sock, bool has_begun)
 {
     bool is_accepted = sock->send_side == SIDE_OPEN || has_begun;
 
-    return !sock->dgram && is_accepted && (sock_may_send(sock) || sock->state == SOCK_CONNECTING);
+    return !sock->dgram && is_accepted && has_stream(sock);
 }
 
 /* `front`: what the op stood behind in sock->sends. */
@@ -224,7 +235,10 @@ static void note_end(struct sock *sock, uint32_t verb, uint32_t error, bool has_
     bool must_settle = sock->lingers;
 
     if (is_shutdown(verb, has_begun)) {
-        shutdown_ended(sock, verb, error);
+        if (!shutdown_ended(sock, verb, error) && has_stream(sock)) {
+            break_sends(sock, sock->sends.prev);
+            must_settle = true;
+        }
     } else if (verb == VERB_CONNECT && has_begun && error && sock->state == SOCK_CONNECTING) {
         sock->has_lost_connect = must_settle = true;
     } else if ((verb == VERB_SEND || (verb == VERB_CONNECT && has_begun)) &&

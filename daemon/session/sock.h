@@ -57,6 +57,7 @@ enum side {
     SIDE_OPEN,
     SIDE_SHUT,   /* shut down by the client; the receiving side also: end of stream was seen */
     SIDE_BROKEN, /* ended by an error */
+    SIDE_MISSED, /* shut, and a send was refused: broken, if that SHUTDOWN does not come to its turn */
 };
 
 /* Thousands of them may be idle: what few have for a while is allocated apart. */

@@ -74,7 +74,7 @@ static int find_state(uint32_t state, uint8_t *ret)
 
 static bool is_in_range(const Asockd__State__Socket *from)
 {
-    return from->family <= FAMILY_INET6 && from->send_side <= SIDE_BROKEN &&
+    return from->family <= FAMILY_INET6 && from->send_side <= SIDE_MISSED &&
            from->receive_side <= SIDE_BROKEN && from->receive_error < ERR_COUNT &&
            from->lost_error < ERR_COUNT && from->port <= UINT16_MAX &&
            strlen(from->host) <= CODEC_HOST_MAX && from->serial > 0 &&

@@ -172,13 +172,27 @@ static int check(const struct op *op, const struct verb_entry *entry, const stru
     return err;
 }
 
-/* Further pieces of a chain whose first was refused are dropped. */
-static void refuse(struct op *op, const struct request *r, uint32_t error)
+/* Behind a SHUTDOWN or DISCONNECT that waits for its turn: the stream misses it, if that never comes (S28). */
+static void miss(struct sock *sock, const struct call *call)
 {
+    const struct request *r = call->request;
+    bool has_bytes = call->payload_len > 0 || r->send.total_len > 0 || r->send.segments.count > 0;
+
+    if (has_bytes && sock->send_side == SIDE_SHUT &&
+        (sock->shutdown_count > 0 || sock->is_disconnecting))
+        sock->send_side = SIDE_MISSED;
+}
+
+/* Further pieces of a chain whose first was refused are dropped. */
+static void refuse(struct op *op, const struct call *call, uint32_t error)
+{
+    const struct request *r = call->request;
     struct session_slot *slot = session_slot(op->session, r->socket);
 
     if (r->verb == VERB_SEND && r->send.more && slot)
         slot->dropping = r->op;
+    if (r->verb == VERB_SEND && op->sock)
+        miss(op->sock, call);
     complete(op, error);
 }
 
@@ -199,7 +213,7 @@ static int run(struct session *s, const struct call *call)
         /* The session ends; its op with it. */
         complete(op, ERR_PROTOCOL_ERROR);
     else if (r > 0)
-        refuse(op, call->request, (uint32_t)r);
+        refuse(op, call, (uint32_t)r);
     return r < 0 ? r : 0;
 }
 

@@ -35,7 +35,7 @@ static int check_state(const struct sock *sock)
         return ERR_NOT_CONNECTED;
     if (sock->state == SOCK_FAILED || sock->send_side == SIDE_BROKEN)
         return ERR_OPERATION_ABORTED;
-    return sock->send_side == SIDE_SHUT ? ERR_SHUTDOWN : 0;
+    return sock->send_side == SIDE_OPEN ? 0 : ERR_SHUTDOWN;
 }
 
 static int check_lengths(struct session *s, const struct call *call)

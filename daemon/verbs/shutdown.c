@@ -110,7 +110,8 @@ int verb_shutdown(struct op *op, const struct call *call)
     }
     op->class = &shutdown_class;
     op->has_begun = op->ends_sending = true;
-    sock->send_side = SIDE_SHUT;
+    if (sock->send_side == SIDE_OPEN)
+        sock->send_side = SIDE_SHUT;
     sock->shutdown_count++;
     send_queue(sock, op, r->timeout_ms);
     return 0;

@@ -149,6 +149,29 @@ class Shutdown(EndingTest):
         wire.settle()
         self.assertFalse([reply for reply, _ in wire.kept if reply.op == 6])
 
+    def test_s28_refused_behind_a_shutdown_that_is_cancelled(self):
+        """The stream misses it: nothing may follow, and there is no proper end."""
+        wire = self.wire()
+        peer, sent, _ = self.stalled(wire)
+        wire.send(wire.shutdown(1, 1, pb.HOW_SEND), wire.make_send(2, 1, b"missed"), wire.cancel(3, 1, 1),
+                  wire.make_send(4, 1, b"data"), wire.shutdown(5, 1, pb.HOW_SEND))
+        self.assertEqual(wire.completion(2).error, pb.ERROR_SHUTDOWN)
+        for op in (1, 4, 5):
+            self.assertEqual(wire.completion(op).error, pb.ERROR_OPERATION_ABORTED)
+        self.assertEqual(len(self.read_all(peer, sent)), sent)
+        wire.send(wire.make_close(6, 1))
+        self.reset_by(peer)
+
+    def test_s39_an_empty_send_behind_a_cancelled_shutdown_is_not_missed(self):
+        wire = self.wire()
+        peer, sent, _ = self.stalled(wire)
+        wire.send(wire.shutdown(1, 1, pb.HOW_SEND), wire.make_send(2, 1, b""), wire.cancel(3, 1, 1),
+                  wire.make_send(4, 1, b"data"))
+        self.assertEqual(wire.completion(2).error, pb.ERROR_SHUTDOWN)
+        self.assertEqual(wire.completion(1).error, pb.ERROR_OPERATION_ABORTED)
+        self.assertEqual(self.read_all(peer, sent + 4)[-4:], b"data")
+        self.assertEqual(wire.completion(4).error, pb.ERROR_SUCCESS)
+
     def test_how_that_is_none(self):
         wire = self.wire()
         self.pair(wire)

@@ -217,7 +217,7 @@ static void odd_address(struct parts *p)
 }
 static void no_side(struct parts *p)
 {
-    p->socket.send_side = 3;
+    p->socket.send_side = 4;
 }
 static void no_error(struct parts *p)
 {
