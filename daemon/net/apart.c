@@ -59,7 +59,7 @@ void apart_watch(struct apart *a, struct netsock *ns, int events)
     else if (!ns->watched_apart)
         what = EPOLL_CTL_ADD;
     r = epoll_ctl(a->io.fd, what, ns->fd, &event);
-    ns->watched_apart = (uint8_t)events;
+    ns->watched_apart = (unsigned int)events & (EV_READ | EV_WRITE);
     if (r == 0 || !events)
         return;
     ns->is_apart = false;

@@ -229,7 +229,7 @@ void netsock_watch(struct netsock *ns, struct worker *w, int events)
     ev_io_stop(w->loop, &ns->io);
     if (!events || ns->fd < 0)
         return;
-    ns->turn = (uint32_t)w->stats.turns;
+    ns->turn = netsock_turn(w);
     ev_io_set(&ns->io, ns->fd, events);
     ev_io_start(w->loop, &ns->io);
 }

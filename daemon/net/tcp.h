@@ -20,14 +20,16 @@
 
 struct policy_egress;
 
+#define NETSOCK_TURN_BITS 27 /* of the worker's turns */
+
 struct netsock {
-    struct ev_io io;       /* io.data: the owner's */
-    int fd;                /* -1: none */
-    uint32_t turn;         /* the worker's turn in which the watcher was started last */
-    bool is_polled;        /* it was watched at the end of a turn: the kernel's epoll has it */
-    bool is_apart;         /* apart.h watches it, not libev */
-    bool is_lent;          /* the client has a descriptor too: netsock_revoke() ends it */
-    uint8_t watched_apart; /* EV_READ, EV_WRITE: the events that apart.h watches for */
+    struct ev_io io;                   /* io.data: the owner's */
+    int fd;                            /* -1: none */
+    uint32_t turn : NETSOCK_TURN_BITS; /* in which the watcher was started last */
+    uint32_t is_polled : 1;     /* it was watched at the end of a turn: the kernel's epoll has it */
+    uint32_t is_apart : 1;      /* apart.h watches it, not libev */
+    uint32_t is_lent : 1;       /* the client has a descriptor too: netsock_revoke() ends it */
+    uint32_t watched_apart : 2; /* EV_READ, EV_WRITE: the events that apart.h watches for */
 };
 
 /* Options as a client sets them; kept over attempts (S20). */
@@ -93,13 +95,17 @@ int netsock_unacknowledged(const struct netsock *ns);
  * system call.
  */
 void netsock_watch(struct netsock *ns, struct worker *w, int events);
+static inline uint32_t netsock_turn(const struct worker *w)
+{
+    return (uint32_t)w->stats.turns & ((UINT32_C(1) << NETSOCK_TURN_BITS) - 1);
+}
 /*
  * True: the kernel's epoll has the descriptor, so it reports errors and hang-ups even if no event
  * is watched.
  */
 static inline bool netsock_is_polled(const struct netsock *ns, const struct worker *w)
 {
-    return ns->is_polled || (ev_is_active(&ns->io) && ns->turn != (uint32_t)w->stats.turns);
+    return ns->is_polled || (ev_is_active(&ns->io) && ns->turn != netsock_turn(w));
 }
 static inline int netsock_watched(const struct netsock *ns)
 {
