@@ -196,7 +196,8 @@ int worker_init(struct worker *w, uint64_t (*clock)(void))
     list_init(&w->drains);
     list_init(&w->session_walks);
     list_init(&w->drain_walks);
-    list_init(&w->spare_ops);
+    list_init(&w->spare_ops.ops);
+    list_init(&w->spare_small_ops.ops);
     list_init(&w->spare_deadlines);
     w->clock = clock ? clock : time_now_ms;
     w->now = w->started = w->clock();
@@ -239,7 +240,8 @@ void worker_deinit(struct worker *w)
     assert(list_is_empty(&w->settles));
     assert(list_is_empty(&w->tasks) && list_is_empty(&w->flushes));
     assert(asock_wheel_is_clear(&w->wheel));
-    assert(list_is_empty(&w->spare_ops) && list_is_empty(&w->spare_deadlines));
+    assert(list_is_empty(&w->spare_ops.ops) && list_is_empty(&w->spare_small_ops.ops));
+    assert(list_is_empty(&w->spare_deadlines));
     ev_prepare_stop(w->loop, &w->prepare);
     ev_idle_stop(w->loop, &w->idle);
     ev_io_stop(w->loop, &w->timer);

@@ -53,6 +53,11 @@ struct deadline {
     void (*expired)(struct deadline *deadline); /* NULL: it has ended */
 };
 
+struct spare_ops {
+    struct list ops; /* struct op */
+    uint32_t count;
+};
+
 /* What a session may be granted. */
 struct limits {
     uint32_t sockets, ops, socket_ops;
@@ -102,8 +107,9 @@ struct worker {
     uint32_t fds_used, fds_max; /* of network sockets, buffers, status pages and shared listeners */
     uint32_t buffer_count, status_count, shared_listener_count;
 
-    struct list spare_ops, spare_deadlines; /* struct op, struct op_deadline */
-    uint32_t spare_op_count, spare_deadline_count;
+    struct spare_ops spare_ops, spare_small_ops;
+    struct list spare_deadlines; /* struct op_deadline */
+    uint32_t spare_deadline_count;
     struct chunk *spare_chunks[CHUNK_ORDERS];
     uint32_t spare_chunk_bytes;
     struct slice *spare_slices;

@@ -73,6 +73,7 @@ static void detach(struct op *op, uint32_t error)
     if (op->state == OP_QUEUED)
         session_unhash_op(op->session, op);
     op_move(op, OP_DONE);
+    op->send_freed = op->ops_freed = 0;
     list_remove(&op->node);
     op_unset_deadline(w, op);
     op->error = (uint8_t)error;
@@ -81,7 +82,8 @@ static void detach(struct op *op, uint32_t error)
     leave_chain(op);
     if (is_send(op))
         give_back_bytes(op);
-    slices_drop(w, &op->slices);
+    if (!op->is_small)
+        slices_drop(w, &op->slices);
     give_back_count(op);
     if (sock && sock->state == SOCK_KILLED && error)
         op->text = sock_killed_text(sock);

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -27,16 +28,20 @@ void op_move(struct op *op, enum op_state to)
     op->state = (uint8_t)to;
 }
 
-struct op *op_new(struct worker *w)
+/* Of a small one this much is allocated. */
+#define SMALL_SIZE                                                                                 \
+    (offsetof(struct op, receive.length) + sizeof(((struct op *)NULL)->receive.length))
+
+static struct op *take(struct spare_ops *spare, size_t size)
 {
-    struct op *op = list_first(&w->spare_ops, struct op, node);
+    struct op *op = list_first(&spare->ops, struct op, node);
 
     if (op) {
         list_remove(&op->node);
-        w->spare_op_count--;
-        memset(op, 0, sizeof(*op));
+        spare->count--;
+        memset(op, 0, size);
     } else {
-        op = mem_zalloc(1, sizeof(*op));
+        op = mem_zalloc(1, size);
         if (!op)
             return NULL;
     }
@@ -45,19 +50,36 @@ struct op *op_new(struct worker *w)
     return op;
 }
 
+struct op *op_new(struct worker *w)
+{
+    return take(&w->spare_ops, sizeof(struct op));
+}
+
+struct op *op_new_small(struct worker *w)
+{
+    struct op *op = take(&w->spare_small_ops, SMALL_SIZE);
+
+    if (op)
+        op->is_small = true;
+    return op;
+}
+
 void op_free(struct worker *w, struct op *op)
 {
+    struct spare_ops *spare;
+
     if (!op)
         return;
     assert(!list_is_linked(&op->node));
     assert(!op->deadline);
-    assert(!op->slices.first);
+    assert(op->is_small || !op->slices.first);
     if (op->class && op->class->cleanup)
         op->class->cleanup(op);
     op_move(op, OP_FREE);
-    if (w->spare_op_count < LIMIT_OPS_SPARE) {
-        list_prepend(&w->spare_ops, &op->node); /* what is in the cache goes first */
-        w->spare_op_count++;
+    spare = op->is_small ? &w->spare_small_ops : &w->spare_ops;
+    if (spare->count < LIMIT_OPS_SPARE) {
+        list_prepend(&spare->ops, &op->node); /* what is in the cache goes first */
+        spare->count++;
     } else {
         mem_free(op);
     }
@@ -150,15 +172,21 @@ static void free_spare_chunks(struct worker *w)
             mem_free(take_spare(w, order));
 }
 
-void op_free_spares(struct worker *w)
+static void free_spare_ops(struct spare_ops *spare)
 {
     struct op *op;
 
-    while ((op = list_first(&w->spare_ops, struct op, node))) {
+    while ((op = list_first(&spare->ops, struct op, node))) {
         list_remove(&op->node);
         mem_free(op);
     }
-    w->spare_op_count = 0;
+    spare->count = 0;
+}
+
+void op_free_spares(struct worker *w)
+{
+    free_spare_ops(&w->spare_ops);
+    free_spare_ops(&w->spare_small_ops);
     while (spare_deadline(w))
         mem_free(take_deadline(w));
     free_spare_chunks(w);

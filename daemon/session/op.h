@@ -68,26 +68,30 @@ struct op_deadline {
 struct op {
     struct list node;             /* queue of the socket or session; done list */
     struct op_deadline *deadline; /* while QUEUED, if the client asked for one; else NULL */
-    struct op *hash_next;         /* session's table of tokens */
+    union {
+        struct op *hash_next; /* while QUEUED: in the session's table of tokens */
+        struct {
+            uint32_t send_freed, ops_freed; /* while DONE: for the reply */
+        };
+    };
     const struct op_class *class;
     struct session *session; /* NULL: no reply is waited for any more */
     struct sock *sock;       /* NULL: none, or gone */
-    struct slices slices;    /* by reference: what is still to be sent, or filled */
     uint64_t token;
-    uint64_t bytes;      /* moved so far; the result */
-    const char *text;    /* why it failed, for people; static or the cleanup's */
-    uint32_t send_freed; /* for the reply */
-    uint32_t ops_freed;  /* for the reply */
-    uint32_t socket_id;  /* for the reply */
+    uint64_t bytes;     /* moved so far; the result */
+    const char *text;   /* why it failed, for people; static or the cleanup's */
+    uint32_t socket_id; /* for the reply */
     uint8_t verb;
     uint8_t state; /* enum op_state */
     uint8_t error;
     uint8_t reply_flags;
-    bool errors_only;
-    bool ends_sending; /* a SHUTDOWN of the sending side, or a DISCONNECT */
-    bool is_counted;   /* against the limits of ops */
-    bool is_reference; /* its bytes are the slices' */
-    bool has_begun;    /* something of it may have reached the kernel, or its time is up (S30) */
+    bool errors_only : 1;
+    bool ends_sending : 1; /* a SHUTDOWN of the sending side, or a DISCONNECT */
+    bool is_counted : 1;   /* against the limits of ops */
+    bool is_reference : 1; /* its bytes are the slices' */
+    bool has_begun : 1; /* something of it may have reached the kernel, or its time is up (S30) */
+    bool is_small : 1;  /* its memory ends behind receive.length */
+    uint8_t receive_flags; /* RECEIVE_... */
     union {
         struct {
             uint64_t total;    /* bytes of the whole op */
@@ -100,7 +104,6 @@ struct op {
         } send;
         struct {
             uint64_t length;
-            uint32_t flags;
             union {
                 struct segment shot;          /* of a multishot: its last bytes; length 0: none */
                 struct op_datagram *datagram; /* of a datagram socket */
@@ -125,6 +128,7 @@ struct op {
             struct inspect_cursor cursor; /* where the next record is looked for */
         } inspect;
     };
+    struct slices slices; /* by reference: what is still to be sent, or filled */
 };
 
 /* What an op of a datagram socket has beside; its class's cleanup frees it. */
@@ -153,6 +157,8 @@ const char *op_state_name(enum op_state state);
 
 /* From, and back to, the worker's spare ones. op_new: NULL without memory. */
 struct op *op_new(struct worker *w);
+/* Most of those that wait for long are plain receives: they need no more than a small one has. */
+struct op *op_new_small(struct worker *w);
 void op_free(struct worker *w, struct op *op);
 void op_free_spares(struct worker *w);
 

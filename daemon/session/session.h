@@ -172,8 +172,8 @@ struct sock *session_next_sock(const struct session *s, struct session_iterator 
 struct session_slot *session_slot(struct session *s, uint32_t id); /* NULL: out of range */
 struct sock *session_sock(struct session *s, uint32_t id);         /* NULL: none */
 
-/* The op for the request being dispatched; there always is one. */
-struct op *session_take_op(struct session *s);
+/* The op for the request being dispatched; there always is one. It may be small where that does. */
+struct op *session_take_op(struct session *s, bool small);
 struct op *session_find_op(struct session *s, uint64_t token);
 void session_hash_op(struct session *s, struct op *op);
 void session_unhash_op(struct session *s, struct op *op);

@@ -112,12 +112,15 @@ struct sock *session_sock(struct session *s, uint32_t id)
     return slot ? slot->sock : NULL;
 }
 
-struct op *session_take_op(struct session *s)
+struct op *session_take_op(struct session *s, bool small)
 {
-    struct op *op = s->spare;
+    struct op *op = small ? op_new_small(s->worker) : NULL;
 
+    if (!op) {
+        op = s->spare;
+        s->spare = NULL;
+    }
     assert(op);
-    s->spare = NULL;
     op->session = s;
     return op;
 }

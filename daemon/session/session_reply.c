@@ -73,8 +73,8 @@ void session_fill_reply(const struct op *op, struct reply *ret)
     ret->error = op->error;
     ret->flags = op->reply_flags;
     ret->bytes = op->bytes;
-    ret->send_freed = op->send_freed;
-    ret->ops_freed = op->ops_freed;
+    ret->send_freed = op->state == OP_DONE ? op->send_freed : 0;
+    ret->ops_freed = op->state == OP_DONE ? op->ops_freed : 0;
 }
 
 static bool send_frame(struct session *s, const struct bytes *frame)

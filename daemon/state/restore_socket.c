@@ -394,11 +394,19 @@ static bool is_in_place(const struct sock *sock, const Asockd__State__Socket *of
     }
 }
 
+static bool is_small(const struct sock *sock, const Asockd__State__Op *from)
+{
+    return from->verb == VERB_RECEIVE && !is_reference(from) &&
+           !(from->receive_flags & RECEIVE_MULTISHOT) && !sock->dgram;
+}
+
 static struct op *make_op(struct sock *sock, const Asockd__State__Op *from)
 {
     struct session *s = sock->session;
-    struct op *op = op_reserve_deadline(s->worker) ? op_new(s->worker) : NULL;
+    struct op *op = NULL;
 
+    if (op_reserve_deadline(s->worker))
+        op = is_small(sock, from) ? op_new_small(s->worker) : op_new(s->worker);
     if (!op)
         return NULL;
     op->session = s;
@@ -406,8 +414,6 @@ static struct op *make_op(struct sock *sock, const Asockd__State__Op *from)
     op->token = from->token;
     op->verb = (uint8_t)from->verb;
     op->socket_id = from->socket_id;
-    op->send_freed = from->send_freed;
-    op->ops_freed = from->ops_freed;
     op->errors_only = from->flags & ASOCKD__STATE__OP__FLAG__ERRORS_ONLY;
     op->is_counted = from->flags & ASOCKD__STATE__OP__FLAG__COUNTED;
     op->has_begun = from->flags & ASOCKD__STATE__OP__FLAG__BEGUN;
@@ -539,7 +545,7 @@ static int fill_op(struct state_restorer *r, struct op *op, const Asockd__State_
         return e == -EINVAL ? restore_fail(r, "an accept's ids are not free") : e;
     default:
         op->receive.length = from->length;
-        op->receive.flags = from->receive_flags;
+        op->receive_flags = (uint8_t)from->receive_flags;
         op->bytes = from->bytes;
         if (sock->dgram)
             return datagrams_restore_op(r, op, from);

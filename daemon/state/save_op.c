@@ -145,8 +145,6 @@ void save_op(struct state_writer *out, const struct op *op, uint32_t queue)
     to->socket_id = op->socket_id;
     to->flags = flags_of(op);
     to->until = op->deadline ? op->deadline->deadline.timer.deadline : 0;
-    to->send_freed = op->send_freed;
-    to->ops_freed = op->ops_freed;
     if (is_send) {
         to->total = op->send.total;
         to->received = op->send.received;
@@ -156,7 +154,7 @@ void save_op(struct state_writer *out, const struct op *op, uint32_t queue)
             out->error = -ENOMEM;
     } else if (op->verb == VERB_RECEIVE) {
         to->length = op->receive.length;
-        to->receive_flags = op->receive.flags;
+        to->receive_flags = op->receive_flags;
     } else if (op->verb == VERB_ACCEPT) {
         accept_save(op, &to->first_id, &to->end_id);
     } else if (op->verb == VERB_DISCONNECT) {

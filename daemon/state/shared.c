@@ -81,7 +81,7 @@ int shared_save_slices(const struct op *op, struct shared_room *room, Asockd__St
 {
     Asockd__State__Slice *slices, **at;
 
-    if (op->slices.count == 0)
+    if (op->is_small || op->slices.count == 0)
         return 0;
     slices = room->parts = mem_zalloc(op->slices.count, sizeof(*slices));
     at = room->at = mem_zalloc(op->slices.count, sizeof(struct _Asockd__State__Slice *));

@@ -13,7 +13,7 @@
 
 static bool is_multishot(const struct op *op)
 {
-    return op->verb == VERB_RECEIVE && op->receive.flags & RECEIVE_MULTISHOT;
+    return op->verb == VERB_RECEIVE && op->receive_flags & RECEIVE_MULTISHOT;
 }
 
 int verb_credit(struct op *op, const struct call *call)

@@ -105,7 +105,7 @@ static void count_bytes(struct sock *sock, size_t n)
 static ssize_t take(struct op *op, const struct iovec *iov, int count)
 {
     struct datagram *datagram = &op->receive.datagram->received;
-    bool is_peek = op->receive.flags & RECEIVE_PEEK;
+    bool is_peek = op->receive_flags & RECEIVE_PEEK;
     struct sock *sock = op->sock;
     ssize_t n;
 
@@ -145,7 +145,7 @@ static int probe(struct op *op)
 {
     ssize_t n;
 
-    op->receive.flags |= RECEIVE_PEEK;
+    op->receive_flags |= RECEIVE_PEEK;
     n = take(op, NULL, 0);
     if (n == -ENOENT)
         return 1;
@@ -375,7 +375,7 @@ static const struct op_class shot_class = {
 
 int dgram_receive_restore(struct op *op)
 {
-    op->class = op->receive.flags & RECEIVE_MULTISHOT ? &shot_class : &receive_class;
+    op->class = op->receive_flags & RECEIVE_MULTISHOT ? &shot_class : &receive_class;
     op->receive.datagram = mem_zalloc(1, sizeof(*op->receive.datagram));
     return op->receive.datagram ? 0 : -ENOMEM;
 }
@@ -392,7 +392,7 @@ int dgram_receive(struct op *op, const struct call *call)
     err = session_take_slices(op->session, &r->receive.segments, &op->slices);
     if (err != 0)
         return err;
-    op->receive.flags = flags;
+    op->receive_flags = (uint8_t)flags;
     if (dgram_receive_restore(op) < 0)
         return ERR_NO_BUFFER_SPACE;
     op->is_reference = r->receive.segments.count > 0;

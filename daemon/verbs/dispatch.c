@@ -103,13 +103,20 @@ static int broken(struct session *s, const char *why)
     return -EPROTO;
 }
 
+/* Of a receive into the reply, of a stream. */
+static bool is_small(const struct request *r, const struct sock *sock)
+{
+    return r->verb == VERB_RECEIVE && r->receive.segments.count == 0 &&
+           !(r->receive.flags & RECEIVE_MULTISHOT) && sock && !sock->dgram;
+}
+
 /* What arrived with it is charged from here on; complete() gives it back. */
 static struct op *make_op(struct session *s, const struct verb_entry *entry,
                           const struct call *call)
 {
     const struct request *r = call->request;
-    struct op *op = session_take_op(s);
     struct sock *sock = session_sock(s, r->socket);
+    struct op *op = session_take_op(s, is_small(r, sock));
 
     op->token = r->op;
     op->verb = (uint8_t)r->verb;

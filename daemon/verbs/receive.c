@@ -130,7 +130,7 @@ static void count_in(struct sock *sock, size_t len)
 static int read_some(struct op *op)
 {
     struct sock *sock = op->sock;
-    bool peek = op->receive.flags & RECEIVE_PEEK;
+    bool peek = op->receive_flags & RECEIVE_PEEK;
     uint64_t rest = op->receive.length - op->bytes;
     size_t want = rest < FRAME_PAYLOAD_MAX ? (size_t)rest : FRAME_PAYLOAD_MAX;
     size_t gap, room;
@@ -149,7 +149,7 @@ static int read_some(struct op *op)
     if ((size_t)n < room)
         sock->wants_read = true; /* the kernel has no more: the next one need not ask */
     op->bytes += (uint64_t)n;
-    if (op->receive.flags & RECEIVE_WAIT_ALL && op->bytes < op->receive.length) {
+    if (op->receive_flags & RECEIVE_WAIT_ALL && op->bytes < op->receive.length) {
         tell_piece(op, place, gap, (size_t)n);
         return sock->wants_read ? 0 : 2;
     }
@@ -161,7 +161,7 @@ static int read_some(struct op *op)
 
 static bool is_small(const struct op *op)
 {
-    return op->class == &receive_class && !op->is_reference && op->receive.flags == 0 &&
+    return op->class == &receive_class && !op->is_reference && op->receive_flags == 0 &&
            op->bytes == 0 && op->is_counted && op->receive.length > 0 &&
            op->receive.length <= RECEIVE_SMALL;
 }
@@ -251,7 +251,7 @@ static int read_first(struct op *op)
 static ssize_t read_into(struct op *op, const struct iovec *iov, int count)
 {
     struct sock *sock = op->sock;
-    bool peek = op->receive.flags & RECEIVE_PEEK;
+    bool peek = op->receive_flags & RECEIVE_PEEK;
     size_t room = 0;
     ssize_t n;
 
@@ -279,7 +279,7 @@ static int read_reference(struct op *op)
     if (n <= 0)
         return n == -EFAULT ? 1 : ended(op, n);
     op->bytes += (uint64_t)n;
-    if (op->receive.flags & RECEIVE_WAIT_ALL && op->bytes < op->receive.length) {
+    if (op->receive_flags & RECEIVE_WAIT_ALL && op->bytes < op->receive.length) {
         slices_advance(sock->worker, &op->slices, (uint64_t)n);
         /* It stays the first one; the next step goes on, if there is time for it in this turn. */
         return sock->wants_read ? 0 : 1;
@@ -446,14 +446,14 @@ int verb_receive(struct op *op, const struct call *call)
 
     if (err == 0 && op->sock->dgram)
         return dgram_receive(op, call);
-    if (err == 0)
+    if (err == 0 && !op->is_small)
         err = session_take_slices(op->session, &r->receive.segments, &op->slices);
     if (err != 0)
         return err;
     op->class = r->receive.flags & RECEIVE_MULTISHOT ? &shot_class : &receive_class;
     op->is_reference = r->receive.segments.count > 0;
     op->receive.length = wanted(r);
-    op->receive.flags = r->receive.flags;
+    op->receive_flags = (uint8_t)r->receive.flags;
     if (op->sock->receive_side != SIDE_OPEN)
         op->sock->wants_read = false;
     else if (is_small(op) && latency_gathers_receives(op, call->payload))
@@ -464,5 +464,5 @@ int verb_receive(struct op *op, const struct call *call)
 
 void receive_restore(struct op *op)
 {
-    op->class = op->receive.flags & RECEIVE_MULTISHOT ? &shot_class : &receive_class;
+    op->class = op->receive_flags & RECEIVE_MULTISHOT ? &shot_class : &receive_class;
 }

@@ -37,7 +37,7 @@ static void check_ops(const struct session *s, struct sock *sock)
     ck_assert_int_eq(memcmp(send->send.first->data + send->send.first->start, "rest", 4), 0);
     ck_assert_uint_eq(chain->send.received, 5);
     ck_assert_uint_eq(receive->bytes, 300);
-    ck_assert_uint_eq(receive->receive.flags, RECEIVE_WAIT_ALL);
+    ck_assert_uint_eq(receive->receive_flags, RECEIVE_WAIT_ALL);
     ck_assert_uint_eq(sock->queued, 9);
     ck_assert_uint_eq(s->queued, 9);
     ck_assert_uint_eq(s->op_count, 3);
