@@ -180,6 +180,12 @@
 /* After FIN: how long, and how much, input is discarded before the close may end in RST (S42). */
 #define DRAIN_MS 2000u
 #define DRAIN_BYTES (1024u * 1024u)
+/*
+ * The peer mostly ends, too, once it runs: a socket that epoll has never watched is not watched for
+ * it at once. It is looked at when others begin to drain in a later turn, or after this time.
+ */
+#define DRAIN_LOOK_MS 20u
+#define DRAIN_LOOKS 2u /* so many older ones for each that begins */
 /* Sockets in that phase, or lingering: at least so many are kept descriptors for. */
 #define LIMIT_TOTAL_LINGERS_MIN 64u
 /* The same for the attempts of happy eyeballs beside the first one of each connect. */

@@ -194,6 +194,7 @@ int worker_init(struct worker *w, uint64_t (*clock)(void))
     list_init(&w->flushes);
     list_init(&w->sessions);
     list_init(&w->drains);
+    list_init(&w->unwatched_drains);
     list_init(&w->session_walks);
     list_init(&w->drain_walks);
     list_init(&w->spare_ops.ops);
@@ -232,7 +233,7 @@ void worker_deinit(struct worker *w)
     if (!w->loop)
         return;
     assert(list_is_empty(&w->sessions));
-    assert(list_is_empty(&w->drains));
+    assert(list_is_empty(&w->drains) && list_is_empty(&w->unwatched_drains));
     assert(list_is_empty(&w->session_walks) && list_is_empty(&w->drain_walks));
     run_list(w, &w->tasks);
     assert(!share_has_work(&w->shares));

@@ -99,6 +99,7 @@ struct worker {
     struct list settles, tasks, flushes;
     struct list sessions, session_walks; /* struct session; struct walk through them */
     struct list drains, drain_walks;     /* struct sock without a session; likewise */
+    struct list unwatched_drains;        /* of them, those that are not watched yet */
     uint32_t drain_count, without; /* the second: heuristics that are off (session/latency.h) */
     uint64_t next_id;              /* of sessions and sockets, for people: never used twice */
     uint64_t token_keys[2];        /* random: of the sessions' tables of tokens */

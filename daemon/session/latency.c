@@ -9,10 +9,8 @@
 #include "daemon/session/sock.h"
 
 static const char *const names[LATENCY_COUNT] = {
-    [LATENCY_HOLD] = "hold",
-    [LATENCY_EAGER] = "eager",
-    [LATENCY_GUESS] = "guess",
-    [LATENCY_GATHER] = "gather",
+    [LATENCY_HOLD] = "hold",     [LATENCY_EAGER] = "eager", [LATENCY_GUESS] = "guess",
+    [LATENCY_GATHER] = "gather", [LATENCY_DRAIN] = "drain",
 };
 
 bool latency_switch_off(uint32_t *without, const char *name)
@@ -133,4 +131,13 @@ bool latency_gathers_receives(const struct op *op, const uint8_t *end)
     s->latency.last_received = op->socket_id;
     return is_on(s->worker, LATENCY_GATHER) && !is_first && !op->sock->wants_read &&
            transport_has_behind(&s->transport, end);
+}
+
+/* ---- after FIN ---- */
+
+/* Where epoll has the descriptor, watching costs no call. */
+bool latency_watches_later(const struct sock *sock)
+{
+    return is_on(sock->worker, LATENCY_DRAIN) && !sock->lingers &&
+           !netsock_is_polled(&sock->ns, sock->worker);
 }

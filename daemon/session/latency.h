@@ -22,6 +22,7 @@ enum latency {
     LATENCY_EAGER, /* meanwhile the socket is read once without a poll */
     LATENCY_GUESS, /* after a filled receive the watcher says whether there is more, not another call */
     LATENCY_GATHER, /* sends, or receives, of a socket that arrived together have one call */
+    LATENCY_DRAIN,  /* after FIN a socket that was never watched is looked at later, not watched */
     LATENCY_COUNT,
 };
 
@@ -54,5 +55,8 @@ void latency_had_more(struct sock *sock, bool had_more);
 bool latency_gathers(const struct op *op, const uint8_t *end);
 /* Is this RECEIVE to be filled together with those that are behind it? */
 bool latency_gathers_receives(const struct op *op, const uint8_t *end);
+
+/* sock begins to drain. Is it to be looked at, and watched only where that finds no end? */
+bool latency_watches_later(const struct sock *sock);
 
 #endif

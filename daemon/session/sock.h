@@ -69,7 +69,7 @@ struct sock {
         };
         struct task gone; /* of none of them any more */
     };
-    struct list ready; /* session->ready, or ->settling */
+    struct list ready; /* session->ready, or ->settling; later worker->unwatched_drains */
     struct session *session;
     struct worker *worker;
     struct quota *quota; /* of its session, also when that has gone; NULL: none */

@@ -20,6 +20,7 @@
 #include "daemon/session/complete.h"
 #include "daemon/core/quota.h"
 #include "daemon/session/dgram.h"
+#include "daemon/session/latency.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_audit.h"
@@ -33,11 +34,13 @@ struct sock_ending {
     struct sock *sock;
     struct share share; /* of the loop's time, once it has no session any more */
     struct deadline deadline;
-    struct deadline look;  /* of a lingering one whose FIN is sent: at what is not acknowledged */
-    struct deadline retry; /* the kernel had no memory to read with: nothing says when it has */
+    struct deadline look; /* of a lingering one whose FIN is sent: at what is not acknowledged */
+    struct deadline
+        retry; /* nothing says when the kernel has memory to read with, or when to look */
     uint64_t linger_until; /* 0: it has no linger time */
     uint32_t look_ms;      /* between two looks */
     uint32_t drained;      /* bytes discarded after the close has completed */
+    uint32_t turn;         /* of the worker, in which it began to drain */
     uint32_t charged;      /* as memory: with its id it has left what the session is granted */
 };
 
@@ -144,6 +147,7 @@ static void go(struct sock *sock)
     if (sock->state == SOCK_DRAINING) {
         walks_leave(&w->drain_walks, &sock->node);
         list_remove(&sock->node);
+        list_remove(&sock->ready);
         w->drain_count--;
     }
     sock_uncharge_buffers(sock);
@@ -184,6 +188,7 @@ static void read_again(struct deadline *deadline)
 {
     struct sock *sock = container_of(deadline, struct sock_ending, retry)->sock;
 
+    list_remove(&sock->ready); /* of those that are not watched yet */
     sock->wants_read = true;
     sock_update_watch(sock);
 }
@@ -197,6 +202,8 @@ static bool drain_step(struct share *share)
     n = netsock_discard(&sock->ns, DRAIN_BYTES - ending->drained);
     if (netsock_is_transient(n))
         read_later(sock);
+    if (n == -EAGAIN && !sock->wants_read)
+        read_again(&ending->retry); /* it was looked at too early */
     if (n == -EAGAIN || netsock_is_transient(n))
         return false;
     if (n > 0)
@@ -218,6 +225,20 @@ static uint64_t patience(const struct sock *sock)
     return ms < LINGER_ORPHAN_MS ? ms : LINGER_ORPHAN_MS;
 }
 
+/* Those that began in an earlier turn: since then their peers have had the processor. */
+static void look_at_others(struct worker *w)
+{
+    for (unsigned int i = 0; i < DRAIN_LOOKS && !list_is_empty(&w->unwatched_drains); i++) {
+        struct sock *sock = list_first(&w->unwatched_drains, struct sock, ready);
+
+        if (sock->ending->turn == (uint32_t)w->stats.turns)
+            return;
+        list_remove(&sock->ready);
+        deadline_unset(&sock->ending->retry);
+        share_wake(&sock->ending->share);
+    }
+}
+
 static void drain(struct sock *sock)
 {
     struct worker *w = sock->worker;
@@ -226,9 +247,15 @@ static void drain(struct sock *sock)
     list_append(&w->drains, &sock->node);
     w->drain_count++;
     set_deadline(sock, drain_expired, patience(sock));
-    sock->wants_read = true;
+    sock->wants_read = !latency_watches_later(sock);
     sock->wants_write = false;
     sock_update_watch(sock);
+    look_at_others(w);
+    if (sock->wants_read)
+        return;
+    sock->ending->turn = (uint32_t)w->stats.turns;
+    list_append(&w->unwatched_drains, &sock->ready);
+    worker_set_deadline(w, &sock->ending->retry, DRAIN_LOOK_MS);
 }
 
 /* All sends have gone, or will never go: the kernel's side ends now. */

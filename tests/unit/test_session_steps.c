@@ -254,7 +254,7 @@ START_TEST(test_s52_drains_end_in_steps)
     connect_all();
     for (uint32_t id = 1; id <= SOCKETS; id++)
         core_close(core, id, 0);
-    core_settle(core);
+    core_pass(core, 2 * DRAIN_LOOK_MS);
     ck_assert_uint_eq(core->worker.drain_count, SOCKETS);
     core_hurry(core);
     for (uint32_t id = 1; id <= SOCKETS; id++) {

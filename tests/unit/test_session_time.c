@@ -427,7 +427,57 @@ START_TEST(test_s42_the_peers_fin_ends_the_discarding)
     ck_assert_uint_eq(core->worker.fds_used, 1);
     close(peer);
     core_settle(core);
+    core_pass(core, DRAIN_LOOK_MS);
     ck_assert_uint_eq(core->worker.fds_used, 0);
+}
+END_TEST
+
+START_TEST(test_s42_a_fin_that_comes_after_the_look)
+{
+    int peer = core_connected(core, 1);
+
+    core_completion(core, core_close(core, 1, 0));
+    core_pass(core, DRAIN_LOOK_MS);
+    ck_assert_uint_eq(core->worker.fds_used, 1);
+    close(peer);
+    core_settle(core);
+    ck_assert_uint_eq(core->worker.fds_used, 0);
+}
+END_TEST
+
+/* No time passes: the second close has the first socket looked at. */
+START_TEST(test_s42_the_next_close_has_the_last_one_looked_at)
+{
+    int first = core_connected(core, 1), second = core_connected(core, 2);
+
+    core_completion(core, core_close(core, 1, 0));
+    core_settle(core);
+    close(first);
+    core_completion(core, core_close(core, 2, 0));
+    core_settle(core);
+    ck_assert_uint_eq(core->worker.drain_count, 1);
+    close(second);
+    core_pass(core, DRAIN_LOOK_MS);
+    ck_assert_uint_eq(core->worker.drain_count, 0);
+}
+END_TEST
+
+/* Its peer still sends then: it is watched from there on. */
+START_TEST(test_s42_a_look_that_comes_too_early)
+{
+    int first = core_connected(core, 1), second = core_connected(core, 2);
+
+    core_completion(core, core_close(core, 1, 0));
+    core_settle(core);
+    core_completion(core, core_close(core, 2, 0));
+    core_settle(core);
+    ck_assert_uint_eq(core->worker.drain_count, 2);
+    close(first);
+    core_settle(core);
+    ck_assert_uint_eq(core->worker.drain_count, 1);
+    close(second);
+    core_pass(core, DRAIN_LOOK_MS);
+    ck_assert_uint_eq(core->worker.drain_count, 0);
 }
 END_TEST
 
@@ -438,6 +488,7 @@ START_TEST(test_s42_discarding_is_bounded)
     size_t sent = 0;
 
     core_completion(core, core_close(core, 1, 0));
+    core_pass(core, DRAIN_LOOK_MS);
     while (core->worker.fds_used == 1 && sent < 8 * DRAIN_BYTES) {
         ssize_t n = send(peer, block, sizeof(block), MSG_NOSIGNAL);
 
