@@ -21,6 +21,7 @@ struct rule_count {
 
 struct rule_counts {
     unsigned int used; /* of rules */
+    unsigned int last; /* the one that counted last: mostly the next one, too; 0: none */
     struct rule_count rules[RULE_COUNTS_MAX];
     uint16_t places[PLACES]; /* a rule's number; 0: free, as OTHER has no place */
 };
@@ -68,14 +69,21 @@ static unsigned int find(struct rule_counts *counts, const char *rule)
 
 void rule_counts_add(struct rule_counts *counts, const char *rule)
 {
+    unsigned int number;
+
     if (!counts)
         return;
-    if (!rule[0])
-        counts->rules[NONE].count++;
+    if (counts->last && strcmp(counts->rules[counts->last].name, rule) == 0)
+        number = counts->last;
+    else if (!rule[0])
+        number = NONE;
     else if (strncmp(rule, "restriction:", 12) == 0)
-        counts->rules[RESTRICTION].count++;
+        number = RESTRICTION;
     else
-        counts->rules[find(counts, rule)].count++;
+        number = find(counts, rule);
+    counts->rules[number].count++;
+    if (number >= FIRST_RULE)
+        counts->last = number;
 }
 
 void rule_counts_clear(struct rule_counts *counts)
@@ -87,6 +95,7 @@ void rule_counts_clear(struct rule_counts *counts)
     memset(counts->rules, 0, sizeof(counts->rules));
     memset(counts->places, 0, sizeof(counts->places));
     counts->used = FIRST_RULE;
+    counts->last = 0;
 }
 
 bool rule_counts_at(const struct rule_counts *counts, unsigned int number, const char **ret_rule,

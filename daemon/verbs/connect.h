@@ -23,21 +23,22 @@ struct connect {
     struct op *op;
     bool is_granted; /* its memory is part of the session's grant; else it is charged */
     struct resolver_query queries[2]; /* A, AAAA */
-    struct host host;
     bool is_by_name;
-    bool is_unknown_port;               /* the service was not looked up: everything is denied */
-    bool is_up;                         /* connected; its data may not all be sent yet */
-    uint8_t lend;                       /* LEND_...; 0: the request does not ask for lending */
-    struct lending *lending;            /* if it asks, until the reply is sent */
-    uint16_t port;                      /* host byte order */
-    uint32_t error;                     /* of a failure */
-    char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a copy, as the policy may be freed */
-    char text[REPORT_REASON_MAX];       /* of a failure that is not a denial, for the client */
+    bool is_unknown_port;    /* the service was not looked up: everything is denied */
+    bool is_up;              /* connected; its data may not all be sent yet */
+    uint8_t lend;            /* LEND_...; 0: the request does not ask for lending */
+    struct lending *lending; /* if it asks, until the reply is sent */
+    uint16_t port;           /* host byte order */
+    uint32_t error;          /* of a failure */
     struct report_lookup lookups[REPORT_LOOKUPS];
     struct endpoint local, remote;
     uint64_t began; /* ns */
     struct sock_audit audit;
-    struct happy_eyeballs he; /* last, because most of it is never used */
+    /* From here on connect_new() clears no more than the beginnings: most of it is never used. */
+    struct host host;
+    char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a copy, as the policy may be freed */
+    char text[REPORT_REASON_MAX];       /* of a failure that is not a denial, for the client */
+    struct happy_eyeballs he;
 };
 
 struct policy_question connect_question(const struct connect *c, const struct sockaddr *addr);

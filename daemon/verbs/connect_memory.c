@@ -30,7 +30,10 @@ struct connect *connect_new(struct session *s)
             quota_uncharge(s->quota, QUOTA_MEMORY, sizeof(*c));
         return NULL;
     }
-    memset(c, 0, offsetof(struct connect, he));
+    memset(c, 0, offsetof(struct connect, audit.rule));
+    c->audit.rule[0] = c->reason[0] = c->text[0] = '\0';
+    c->host.kind = HOST_NAME;
+    c->host.name[0] = c->host.zone[0] = '\0';
     c->is_granted = is_granted;
     s->connect_count += is_granted;
     return c;
