@@ -32,6 +32,7 @@ static void forget(struct client *client)
         gateway->clients = client->next;
     if (client->next)
         client->next->previous = client->previous;
+    pump_free(client);
     free(client->buf);
     free(client->first);
     free(client->out);
@@ -441,7 +442,7 @@ void client_adopt(struct gateway *gateway, int fd, asock_socket *socket, int len
     start(client, gateway, fd, true);
     if (lent >= 0) {
         splice_begin(client, lent);
-    } else if (asock_op_new(gateway->uplink.context, &client->op) < 0 || !pump_init(client)) {
+    } else if (!pump_init(client)) {
         client_abort(client);
     } else {
         pump_write(client);

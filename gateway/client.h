@@ -11,7 +11,10 @@
 #include "gateway/server.h"
 #include "gateway/socks.h"
 
-/* A connection that is quiet, or says little at a time, needs no more than this each way. */
+/*
+ * A connection that says little at a time needs no more than this each way, and one that is quiet
+ * only the pieces whose receives are in flight.
+ */
 #define CLIENT_SMALL 2048u
 
 enum client_state {
@@ -59,14 +62,13 @@ struct slot {
 struct lane {
     struct slot slots[2];
     unsigned int first, next, used;
-    unsigned int pieces;     /* of its own memory: 1 or 2 */
-    unsigned int small_used; /* which, as bits */
+    unsigned int pieces;     /* of CLIENT_SMALL at most: 1 or 2 */
+    unsigned int small_used; /* so many of them slots have */
     bool is_bulk;
     bool has_ended; /* nothing more comes in at this lane's beginning */
     bool is_done;   /* and its end was passed on */
     bool is_broken; /* its end was not reached: the other side takes no more */
     bool has_hole;  /* a receive has failed: what later ones bring is not what follows */
-    char small[CLIENT_SMALL];
 };
 
 struct client {
@@ -90,7 +92,7 @@ struct client {
     bool in_head; /* PROTOCOL_FORWARD: the response's head has not ended */
 
     asock_socket *socket;
-    asock_op *op;     /* connect, then shutdown */
+    asock_op *op;     /* connect, or the question for a name */
     asock_op *hangup; /* tells when the connection is over */
     char *first;      /* what is sent with the connect */
     bool has_said;    /* it contains data of the program */
@@ -167,6 +169,7 @@ void dial_forget(struct client *client);
 /* ---- pump.c: the bytes ---- */
 
 bool pump_init(struct client *client); /* false: no memory */
+void pump_free(struct client *client); /* no op is in flight any more */
 /*
  * What goes to the program before the stream. 1: it has all; 0: it takes no more for now; -1: it is
  * gone.

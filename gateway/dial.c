@@ -58,7 +58,9 @@ static void begin_relay(struct client *client)
     int fd = asock_op_take_fd(client->op);
 
     client->state = CLIENT_RELAY;
+    client->op = asock_op_unref(client->op);
     if (fd >= 0) {
+        pump_end_slots(client);
         splice_begin(client, fd);
         return;
     }

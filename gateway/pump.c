@@ -10,9 +10,9 @@
  * its memory back while a slow program still had to read what lies there: both end, by reset.
  *
  * Bounded: two slots each way. A slow program leaves no slot to receive into, a slow peer none to
- * read into. While little is said at a time a slot is of the client's own small memory; a piece
- * that fills it makes the lane bulk, and bulk takes blocks of shared memory, which the daemon's
- * kernel reads and writes in place.
+ * read into. While little is said at a time a slot has a small piece of memory, as long as its op
+ * is in flight or its data waits; one that is filled makes the lane bulk, and bulk takes blocks of
+ * shared memory, which the daemon's kernel reads and writes in place.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -30,24 +30,26 @@
 
 /* ---- slots ---- */
 
-/* A piece of the lane's own memory that no slot has; NULL: there is none. */
+/* NULL: slots have all that the lane may have, or there is no memory. */
 static char *small_get(struct lane *lane)
 {
-    for (unsigned int i = 0; i < lane->pieces; i++) {
-        if (lane->small_used & 1u << i)
-            continue;
-        lane->small_used |= 1u << i;
-        return lane->small + i * (CLIENT_SMALL / lane->pieces);
-    }
-    return NULL;
+    char *data = lane->small_used < lane->pieces ? malloc(CLIENT_SMALL / lane->pieces) : NULL;
+
+    if (data)
+        lane->small_used++;
+    return data;
 }
 
-static void small_put(struct lane *lane, const char *data)
+static void small_put(struct lane *lane, char *data)
 {
-    lane->small_used &= ~(1u << (size_t)(data - lane->small) / (CLIENT_SMALL / lane->pieces));
+    free(data);
+    lane->small_used--;
 }
 
-/* Memory for the lane's next slot; NULL: there is none, one of its own will be free. */
+/*
+ * Memory for the lane's next slot. NULL: one of the lane's will be free; if the lane uses none,
+ * there is no memory.
+ */
 static struct slot *slot_take(struct client *client, struct lane *lane)
 {
     struct slot *slot = &lane->slots[lane->next];
@@ -57,7 +59,7 @@ static struct slot *slot_take(struct client *client, struct lane *lane)
     if (lane->used == (lane->is_bulk ? 2u : lane->pieces) || slot->state != SLOT_FREE)
         return NULL;
     if (!slot->op && asock_op_new(client->gateway->uplink.context, &slot->op) < 0) {
-        lane->is_bulk = false; /* the other slot has one */
+        lane->is_bulk = false;
         return NULL;
     }
     if (lane->is_bulk) {
@@ -122,6 +124,16 @@ void pump_end_slots(struct client *client)
     }
 }
 
+void pump_free(struct client *client)
+{
+    struct lane *lanes[] = {&client->up, &client->down};
+
+    for (int i = 0; i < 2; i++)
+        for (int j = 0; j < 2; j++)
+            if (lanes[i]->slots[j].state != SLOT_FREE && !lanes[i]->slots[j].is_block)
+                free(lanes[i]->slots[j].data);
+}
+
 static void maybe_finish(struct client *client)
 {
     if (client->down.is_done && (client->up.is_done || client->protocol == PROTOCOL_FORWARD))
@@ -144,9 +156,10 @@ static void on_shutdown(asock_op *op, void *userdata)
 }
 
 /*
- * Behind the last send. The head of a plain request says where it ends, so its server gets no FIN.
+ * Behind the last send; op is one that no slot needs any more. The head of a plain request says
+ * where it ends, so its server gets no FIN.
  */
-static void end_up(struct client *client)
+static void end_up(struct client *client, asock_op *op)
 {
     client->up.has_ended = true;
     if (client->protocol == PROTOCOL_FORWARD) {
@@ -156,10 +169,9 @@ static void end_up(struct client *client)
             client->up.is_done = true;
         return;
     }
-    asock_op_set_buffer(client->op, NULL, 0);
-    asock_op_set_timeout(client->op, 0);
-    asock_op_set_callback(client->op, on_shutdown, client);
-    if (asock_shutdown(client->socket, client->op, ASOCK_SHUTDOWN_SEND) == 1) {
+    asock_op_set_buffer(op, NULL, 0);
+    asock_op_set_callback(op, on_shutdown, client);
+    if (asock_shutdown(client->socket, op, ASOCK_SHUTDOWN_SEND) == 1) {
         client->ops++;
         return;
     }
@@ -274,13 +286,15 @@ static bool read_piece(struct client *client)
     ssize_t n;
     long part;
 
+    if (!slot && client->up.used == 0)
+        client_abort(client); /* no memory */
     if (!slot)
         return false;
     n = read(client->io.fd, slot->data, slot->size);
     if (n <= 0) {
         slot_free(&client->up, slot);
         if (n == 0)
-            end_up(client);
+            end_up(client, slot->op);
         else if (errno != EAGAIN && errno != EINTR)
             client_abort(client);
         return false;
@@ -356,6 +370,8 @@ static void receive_more(struct client *client, bool is_company)
         }
         client->ops++;
     }
+    if (!down->has_ended && down->used == 0)
+        client_abort(client); /* no memory */
 }
 
 int pump_write_first(struct client *client)
@@ -545,10 +561,7 @@ void pump_receive(struct client *client)
 
 bool pump_init(struct client *client)
 {
-    asock_context *context = client->gateway->uplink.context;
-
-    return asock_op_new(context, &client->up.slots[0].op) == 0 &&
-           asock_op_new(context, &client->down.slots[0].op) == 0;
+    return asock_op_new(client->gateway->uplink.context, &client->down.slots[0].op) == 0;
 }
 
 void pump_reclaim(struct client *client, ev_tstamp now)

@@ -18,6 +18,8 @@ DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 # For each of thousands: what was measured, and something for another allocator's rounding.
 IDLE_BYTES = 544
 IDLE_CLIENT_BYTES = 1470
+# The same through asockctl proxy, of both processes; and of one that is lent.
+IDLE_PROXY_BYTES, IDLE_HELD_BYTES = 5500, 2100
 # Replies and requests of all connections gather in blocks of the daemon's, more or less of them as it gets the processor, and
 # it keeps these blocks (IO_BLOCKS_KEPT).
 KEPT_BYTES = 512 << 10
@@ -64,6 +66,19 @@ class Bench(unittest.TestCase):
         if not INSTRUMENTED:
             self.assertLess(idle["asockd"]["user"], IDLE_BYTES + KEPT_BYTES / idle["asockd"]["connections"])
             self.assertLess(idle["asockd"]["client"], IDLE_CLIENT_BYTES)
+
+    def test_idle_connections_of_the_proxy(self):
+        """They cost what bench/README.md says: no memory for data that does not come."""
+        with tempfile.TemporaryDirectory() as folder:
+            results = os.path.join(folder, "results")
+            done = run("--proxies", "--only", "direct,asockctl proxy", "--rows", "idle", "--idle", "1000", "--json", results)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with open(results, encoding="utf-8") as file:
+                idle = json.load(file)["idle"]
+        for system, most in (("asockctl proxy", IDLE_PROXY_BYTES), ("asockctl proxy, held", IDLE_HELD_BYTES)):
+            self.assertEqual(idle[system]["connections"], 1000)
+            if not INSTRUMENTED:
+                self.assertLess(idle[system]["user"], most + KEPT_BYTES / 1000)
 
     def test_where_shared_memory_begins(self):
         done = run("--crossover", "--rows", "64 KiB")
