@@ -2,7 +2,7 @@
 #
 # Built with everything else, not installed. `make bench` measures; the tests run it for a moment.
 
-noinst_PROGRAMS += bench/client bench/keeper bench/names bench/server
+noinst_PROGRAMS += bench/client bench/keeper bench/names bench/pair bench/server
 bench_client_SOURCES = \
 	bench/client.c \
 	bench/client.h \
@@ -28,6 +28,10 @@ bench_names_SOURCES = \
 	bench/common.c \
 	bench/common.h \
 	bench/names.c
+bench_pair_SOURCES = \
+	bench/common.c \
+	bench/common.h \
+	bench/pair.c
 bench_server_SOURCES = \
 	bench/common.c \
 	bench/common.h \

@@ -493,6 +493,22 @@ class Microsocks(System):
         return [self.find(self.build), "-i", LOOPBACK, "-p", str(self.port)]
 
 
+class Pair(System):
+    """Two processes with the same hops as asockctl proxy and asockd that do nothing else (pair.c): no policy, no limits, no
+    errors."""
+    name = "bare pair"
+    socks = True
+    has_idle = False
+
+    @classmethod
+    def find(cls, build):
+        path = os.path.join(build, "bench", "pair")
+        return path if os.path.exists(path) else None
+
+    def command(self):
+        return [self.find(self.build), str(self.port)]
+
+
 class SocatDante(Dante):
     """As sandboxes for agents have it today: socat in the sandbox, from a port to a Unix socket; socat outside, from there
     to the proxy, dante. Both with buffers of 64 KiB. Fewer idle connections: each has three processes."""
@@ -517,4 +533,4 @@ ALL = [Direct, Asockd, Haproxy, HaproxySplice, Nginx, SocketProxyd, Socat, Micro
 LENT = [Direct, Asockd, AsockdHeld, AsockdGiven]
 DATAGRAMS = [Direct, Asockd, AsockProxy, AsockTransparent, DanteDatagrams, Slirp4netns]
 CROSSOVER = [Direct, AsockdInline, Asockd]
-PROXIES = [Direct, Asockd, AsockProxy, AsockProxyHeld, AsockTransparent, Haproxy, HaproxySplice, Microsocks, Dante, SocatDante]
+PROXIES = [Direct, Asockd, AsockProxy, AsockProxyHeld, AsockTransparent, Pair, Haproxy, HaproxySplice, Microsocks, Dante, SocatDante]

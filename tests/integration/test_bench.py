@@ -103,9 +103,10 @@ class Bench(unittest.TestCase):
                 self.assertIn("**", line.split("|")[4])
 
     def test_the_proxy_beside_direct(self):
-        done = run("--proxies", "--only", "direct,asockctl", "--rows", "round trip,64 KiB,at once,alone")
+        done = run("--proxies", "--only", "direct,asockctl,bare pair", "--rows", "round trip,64 KiB,at once,alone")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("| asockctl proxy |", done.stdout)
+        self.assertIn("| bare pair |", done.stdout)
         self.assertIn("| connect-echo-close, 1,000 at once |", done.stdout)
         self.assertIn("| connect alone, median | µs |", done.stdout)
 
