@@ -71,6 +71,7 @@ py_tests += \
 EXTRA_DIST += \
 	tests/lib/asockctl.py \
 	tests/lib/audited.py \
+	tests/lib/bystanders.py \
 	tests/lib/connecting.py \
 	tests/lib/fake_asockd.py \
 	tests/lib/journal.py \

@@ -9,14 +9,15 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 
 import asockctl
 import asockd
 import lending
 from asockd import attempts_at
+from bystanders import RESOLVER, Bystanders
 from managed import DESCRIPTORS, Managed, dies_when_it_reads, dies_when_ready, pack, unpack
+from nameserver import NameServer
 from talking import Talker, stream
 from wire import DEADLINE, Ended, Wire, pb
 
@@ -530,21 +531,38 @@ class InvalidPolicy(PolicyTest):
 
 
 class UnderLoad(StoreTest):
+    """Streams all the time, and operations of every kind that wait."""
+
     RESTARTS, CLIENTS, SOCKETS = 8, 4, 4
 
-    def test_every_byte_through_many_restarts(self):
+    @classmethod
+    def setUpClass(cls):
+        cls.names = NameServer({}, port=0)
+        cls.addClassCleanup(cls.names.close)
+        folder = tempfile.TemporaryDirectory(prefix="asockd-test-")
+        cls.addClassCleanup(folder.cleanup)
+        os.chmod(folder.name, 0o755)
+        config = os.path.join(folder.name, "asockd.conf")
+        with open(config, "w", encoding="ascii") as file:
+            file.write(RESOLVER.format(cls.names.port))
+        cls.daemon = Managed(*cls.arguments, "--config", config)
+
+    def test_nothing_is_lost_through_many_restarts(self):
+        bystanders = self.hold(Bystanders(self.daemon.path, self.names))
         talkers = [Talker(self, self.SOCKETS) for _ in range(self.CLIENTS)]
         for talker in talkers:
             talker.start()
         for _ in range(self.RESTARTS):
-            time.sleep(0.05)  # so that there is load between two of them
+            bystanders.begin()
             self.daemon.restart()
+            bystanders.finish()
         for talker in talkers:
             talker.is_over = True
         for talker in talkers:
             talker.join(2 * DEADLINE)
         self.assertEqual([talker.problem for talker in talkers], [None] * self.CLIENTS, self.daemon.output())
         self.assertGreater(min(min(t.sent[1:]) for t in talkers), 0)
+        bystanders.end()
 
 
 if __name__ == "__main__":
