@@ -186,22 +186,21 @@ static struct policy_text *keep_text(const char *text, size_t len)
     return kept;
 }
 
-int policy_view_restrict(struct policy_view *view, const char *text, size_t len,
-                         char ret_error[static POLICY_ERROR_MAX])
+static int restrict_view(struct policy_view *view, const char *text, size_t len, size_t rules_max,
+                         char error[static POLICY_ERROR_MAX])
 {
     struct policy_file *file = NULL;
     struct conf_reader reader;
     int r;
 
     if (view->restriction_count == POLICY_RESTRICTIONS_MAX)
-        return refuse(ret_error, "the session already has as many as are allowed");
+        return refuse(error, "the session already has as many as are allowed");
     if (len > POLICY_RESTRICTION_TEXT_MAX)
-        return refuse(ret_error, "the text is too long");
+        return refuse(error, "the text is too long");
     r = asock_conf_open_text(&reader, "restriction", text, len);
     if (r == 0)
-        r = policy_file_parse(&reader, POLICY_RESTRICTION,
-                              POLICY_RESTRICTION_RULES_MAX - view->restriction_rules, &file);
-    snprintf(ret_error, POLICY_ERROR_MAX, "%s", reader.error);
+        r = policy_file_parse(&reader, POLICY_RESTRICTION, rules_max, &file);
+    snprintf(error, POLICY_ERROR_MAX, "%s", reader.error);
     asock_conf_close(&reader);
     if (r < 0)
         return r;
@@ -213,4 +212,19 @@ int policy_view_restrict(struct policy_view *view, const char *text, size_t len,
     view->restriction_rules += file->rule_count + file->listen_count;
     view->restrictions[view->restriction_count++] = file;
     return 0;
+}
+
+int policy_view_restrict(struct policy_view *view, const char *text, size_t len,
+                         char ret_error[static POLICY_ERROR_MAX])
+{
+    size_t used = view->restriction_rules, most = POLICY_RESTRICTION_RULES_MAX;
+
+    return restrict_view(view, text, len, used < most ? most - used : 0, ret_error);
+}
+
+int policy_view_restrict_again(struct policy_view *view, const char *text, size_t len,
+                               char ret_error[static POLICY_ERROR_MAX])
+{
+    return restrict_view(view, text, len, POLICY_RESTRICTION_RULES_MAX + POLICY_LISTENS_MAX,
+                         ret_error);
 }

@@ -162,6 +162,9 @@ const struct policy_settings *policy_view_settings(const struct policy_view *vie
  */
 int policy_view_restrict(struct policy_view *view, const char *text, size_t len,
                          char ret_error[static POLICY_ERROR_MAX]);
+/* The same of what another process took, which perhaps did not count Listen= among the rules. */
+int policy_view_restrict_again(struct policy_view *view, const char *text, size_t len,
+                               char ret_error[static POLICY_ERROR_MAX]);
 const struct policy *policy_view_policy(const struct policy_view *view);
 /* Those of its bases are counted too. */
 unsigned int policy_view_restrictions(const struct policy_view *view);

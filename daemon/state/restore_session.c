@@ -127,8 +127,8 @@ static int restore_restrictions(struct state_restorer *r, struct session *s,
 
     /* Without one of them it could do more than it may. */
     for (size_t i = 0; i < from->n_restrictions && !s->is_unfit; i++) {
-        int e = policy_view_restrict(s->view, (const char *)from->restrictions[i].data,
-                                     from->restrictions[i].len, error);
+        int e = policy_view_restrict_again(s->view, (const char *)from->restrictions[i].data,
+                                           from->restrictions[i].len, error);
 
         if (e == -ENOMEM)
             return e;

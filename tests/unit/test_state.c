@@ -107,6 +107,28 @@ START_TEST(test_a_restriction_that_is_not_understood)
 }
 END_TEST
 
+/* A daemon that did not count them has taken them: the session keeps what it may have. */
+START_TEST(test_a_restriction_with_many_listens)
+{
+    static char text[32768];
+    char *at = text + sprintf(text, "[Rules]\nAllow=tcp 127.0.0.1 *\n");
+    char error[POLICY_ERROR_MAX];
+    struct parts p;
+    struct taker t;
+
+    for (int port = 1; port <= 1000; port++)
+        at += sprintf(at, "Listen=tcp 127.0.0.1 %d\n", port);
+    parts_fill(&p);
+    p.restrictions[0] = (ProtobufCBinaryData){(size_t)(at - text), (uint8_t *)text};
+    ck_assert_int_eq(taker_take_parts(&t, &p), 0);
+    ck_assert(!taker_session(&t)->is_unfit);
+    ck_assert_uint_eq(policy_view_restrictions(taker_session(&t)->view), 1);
+    ck_assert_int_eq(policy_view_restrict(taker_session(&t)->view, text, strlen(text), error),
+                     -E2BIG);
+    taker_free(&t);
+}
+END_TEST
+
 /*
  * A client can have more bytes and ops freed than its window, if it overran it. That must not end
  * the take-over for all others.
