@@ -9,11 +9,13 @@
 #include <unistd.h>
 
 #include "base/list.h"
+#include "daemon/audit/recent.h"
 #include "daemon/core/loop.h"
 #include "daemon/core/quota.h"
 #include "daemon/names/resolver.h"
 #include "daemon/net/apart.h"
 #include "daemon/net/hangup.h"
+#include "daemon/policy/learn.h"
 #include "daemon/policy/policy.h"
 #include "daemon/server/admin.h"
 #include "daemon/session/session_end.h"
@@ -73,7 +75,9 @@ static void begin(struct daemon *d)
     d->worker.fds_max = 64;
     d->worker.inspect = &admin_inspect_ops;
     d->worker.policy = policy_new(POLICY_DENY);
-    MUST(d->worker.policy);
+    d->worker.learn = learn_new();
+    d->worker.recent = recent_new(&d->worker);
+    MUST(d->worker.policy && d->worker.learn && d->worker.recent);
     MUST(resolver_new(d->worker.loop, NULL, &d->worker.resolver) == 0);
     MUST(hangups_new(&d->worker, sock_hung_up, &d->worker.hangups) == 0);
     MUST(apart_new(&d->worker, &d->worker.apart) == 0);
@@ -116,6 +120,8 @@ static void end(struct daemon *d, int lock)
     run(d, 4, 0);
     MUST(list_is_empty(&w->sessions) && list_is_empty(&w->drains));
     MUST(w->fds_used == 0);
+    learn_free(w->learn);
+    recent_free(w->recent);
     for (int i = 0; i < QUOTA_RESOURCES; i++)
         MUST(quota_usage(w->quota, (enum quota_resource)i).used == 0);
     for (int i = 0; i < DESCRIPTORS; i++)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/audit/recent.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -165,50 +167,61 @@ static void make_place(struct recent *recent, uint32_t person)
         drop(recent, first_of(recent));
 }
 
-static void copy_texts(struct recent_denial *d, const struct what *what)
+static void copy_texts(struct recent_denial *d, const char *const texts[static TEXTS])
 {
     const char **const to[TEXTS] = {&d->unit, &d->user_unit, &d->listener,
                                     &d->host, &d->rule,      &d->reason};
     char *at = d->texts;
 
     for (size_t i = 0; i < TEXTS; i++) {
-        size_t size = strlen(what->texts[i]) + 1;
+        size_t size = strlen(texts[i]) + 1;
 
-        *to[i] = memcpy(at, what->texts[i], size);
+        *to[i] = memcpy(at, texts[i], size);
         at += size;
     }
+}
+
+/* With its texts. NULL: no room. */
+static struct recent_denial *make(struct recent *recent, struct quota *quota, uint32_t person,
+                                  const char *const texts[static TEXTS])
+{
+    size_t size = sizeof(struct recent_denial);
+    struct recent_denial *d;
+
+    for (size_t i = 0; i < TEXTS; i++)
+        size += strlen(texts[i]) + 1;
+    make_place(recent, person);
+    if (quota_charge(quota, QUOTA_MEMORY, size) < 0)
+        return NULL;
+    d = mem_zalloc(1, size);
+    if (!d) {
+        quota_uncharge(quota, QUOTA_MEMORY, size);
+        return NULL;
+    }
+    d->quota = quota ? quota_ref(quota) : NULL;
+    d->size = (uint32_t)size;
+    d->person = person;
+    copy_texts(d, texts);
+    list_init(&d->node);
+    recent->count++;
+    return d;
 }
 
 /* NULL: no room. */
 static struct recent_denial *add(struct recent *recent, const struct what *what)
 {
     const struct audit_entry *e = what->entry;
-    size_t size = sizeof(struct recent_denial);
-    struct recent_denial *d;
+    struct recent_denial *d = make(recent, e->quota, identity_user(e->identity), what->texts);
 
-    for (size_t i = 0; i < TEXTS; i++)
-        size += strlen(what->texts[i]) + 1;
-    make_place(recent, identity_user(e->identity));
-    if (quota_charge(e->quota, QUOTA_MEMORY, size) < 0)
+    if (!d)
         return NULL;
-    d = mem_zalloc(1, size);
-    if (!d) {
-        quota_uncharge(e->quota, QUOTA_MEMORY, size);
-        return NULL;
-    }
-    d->quota = e->quota ? quota_ref(e->quota) : NULL;
-    d->size = (uint32_t)size;
     d->serial = recent->next_serial++;
     d->first = time(NULL);
     d->uid = e->identity->uid;
-    d->person = identity_user(e->identity);
     d->verb = what->verb;
     d->port = port_of(e);
     d->remote = copy_of(e->remote);
     d->local = copy_of(e->local);
-    copy_texts(d, what);
-    list_init(&d->node);
-    recent->count++;
     return d;
 }
 
@@ -238,6 +251,78 @@ void recent_note(struct recent *recent, const struct audit_entry *entry, const c
     list_remove(&denial->node);
     list_append(&recent->denials, &denial->node);
     watch(recent);
+}
+
+/* ---- from one process to the next ---- */
+
+const struct recent_denial *recent_next(const struct recent *recent,
+                                        const struct recent_denial *denial)
+{
+    const struct list *next = denial ? denial->node.next : recent ? recent->denials.next : NULL;
+
+    if (!next || next == &recent->denials)
+        return NULL;
+    return container_of(next, struct recent_denial, node);
+}
+
+/* The same text as recent_note() has, which outlives the state. NULL: no such verb. */
+static const char *verb_of(const char *verb)
+{
+    static const char *const known[] = {"connect", "resolve", "bind", "accept"};
+
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (strcmp(known[i], verb) == 0)
+            return known[i];
+    return NULL;
+}
+
+/* Its hour ends no later than one that begins now. */
+static uint64_t end_of_hour(const struct recent *recent, uint64_t until)
+{
+    uint64_t latest = recent->worker->clock() + RECENT_PERIOD_MS;
+
+    return until < latest ? until : latest;
+}
+
+int recent_restore(struct recent *recent, const struct recent_denial *past)
+{
+    const char *const texts[TEXTS] = {past->unit, past->user_unit, past->listener,
+                                      past->host, past->rule,      past->reason};
+    const char *verb = verb_of(past->verb);
+    struct recent_denial *d;
+    struct quota *quota;
+    char key[16];
+
+    if (!verb)
+        return -EINVAL;
+    snprintf(key, sizeof(key), "%u", (unsigned int)past->person);
+    quota = quota_child(recent->worker->quota, QUOTA_USER, key);
+    d = quota ? make(recent, quota, past->person, texts) : NULL;
+    quota_unref(quota);
+    if (!d)
+        return -ENOMEM;
+    d->serial = past->serial;
+    d->until = end_of_hour(recent, past->until);
+    d->count = past->count;
+    d->first = past->first;
+    d->last = past->last;
+    d->uid = past->uid;
+    d->pid = past->pid;
+    d->verb = verb;
+    d->port = past->port;
+    d->remote = past->remote;
+    d->local = past->local;
+    memcpy(d->comm, past->comm, sizeof(d->comm));
+    list_append(&recent->denials, &d->node);
+    if (recent->next_serial <= d->serial)
+        recent->next_serial = d->serial + 1;
+    watch(recent);
+    return 0;
+}
+
+void recent_restore_dropped(struct recent *recent, uint64_t dropped)
+{
+    recent->dropped += dropped;
 }
 
 const struct recent_denial *recent_from(const struct recent *recent, uint64_t serial)

@@ -50,6 +50,16 @@ struct recent *recent_free(struct recent *recent); /* accepts NULL; returns it *
 /* verb: "connect", "resolve", "bind" or "accept", a static string. recent may be NULL. */
 void recent_note(struct recent *recent, const struct audit_entry *entry, const char *verb);
 
+/*
+ * From one process to the next: the entry behind this one, in the order of their last denials, or
+ * the first; NULL: there is none. And one of them, as the other process had it, with its verb and
+ * texts, charged to its person's memory: 0, or -ENOMEM; -EINVAL: there is no such verb.
+ */
+const struct recent_denial *recent_next(const struct recent *recent,
+                                        const struct recent_denial *denial);
+int recent_restore(struct recent *recent, const struct recent_denial *past);
+void recent_restore_dropped(struct recent *recent, uint64_t dropped);
+
 /* Drops the entries whose hour is over. A deadline calls it. */
 void recent_expire(struct recent *recent);
 

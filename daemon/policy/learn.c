@@ -2,6 +2,7 @@
 #include "daemon/policy/learn.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,7 +35,7 @@ struct learn *learn_free(struct learn *learn)
 
 /* Whose it is, and what it says. */
 struct lesson {
-    const struct identity *identity;
+    uint32_t uid, person;
     const char *file;
     uint16_t port;
     enum policy_protocol protocol;
@@ -47,7 +48,7 @@ static struct learn_rule *find(const struct learn *learn, const struct lesson *l
         struct learn_rule *rule = learn->rules[i];
 
         if (rule->port == lesson->port && rule->protocol == lesson->protocol &&
-            rule->uid == lesson->identity->uid && strcmp(rule->host, host) == 0 &&
+            rule->uid == lesson->uid && strcmp(rule->host, host) == 0 &&
             strcmp(rule->file, lesson->file) == 0)
             return rule;
     }
@@ -74,39 +75,38 @@ static bool has_room(const struct learn *learn, uint32_t person, size_t size)
            is_within_share(bytes, learn->bytes + size, LEARN_BYTES_MAX);
 }
 
-/* NULL: no room. */
-static struct learn_rule *add(struct learn *learn, const struct lesson *lesson, const char *host)
+/* -ENOSPC: no room. */
+static int add(struct learn *learn, const struct lesson *lesson, const char *host,
+               struct learn_rule **ret)
 {
     size_t file_size = strlen(lesson->file) + 1, host_size = strlen(host) + 1;
     size_t size = sizeof(struct learn_rule) + file_size + host_size;
-    uint32_t person = identity_user(lesson->identity);
     struct learn_rule *rule;
 
-    if (!has_room(learn, person, size))
-        return NULL;
+    if (!has_room(learn, lesson->person, size))
+        return -ENOSPC;
     rule = mem_zalloc(1, size);
     if (!rule)
-        return NULL;
+        return -ENOMEM;
     rule->port = lesson->port;
     rule->protocol = (uint8_t)lesson->protocol;
-    rule->uid = lesson->identity->uid;
-    rule->person = person;
+    rule->uid = lesson->uid;
+    rule->person = lesson->person;
     rule->size = (uint32_t)size;
     memcpy(rule->file, lesson->file, file_size);
     rule->host = memcpy(rule->file + file_size, host, host_size);
     rule->first = time(NULL);
     learn->bytes += size;
     learn->rules[learn->count++] = rule;
-    return rule;
+    *ret = rule;
+    return 0;
 }
 
 static void note(struct learn *learn, const struct lesson *lesson, const char *host)
 {
     struct learn_rule *rule = find(learn, lesson, host);
 
-    if (!rule)
-        rule = add(learn, lesson, host);
-    if (!rule) {
+    if (!rule && add(learn, lesson, host, &rule) < 0) {
         learn->dropped++;
         return;
     }
@@ -126,8 +126,8 @@ void learn_note(struct learn *learn, const struct identity *identity,
                 const struct policy_nat64 *nat64, const struct policy_question *question,
                 const struct policy_answer *answer)
 {
-    struct lesson lesson = {identity, answer->file ? answer->file : "", question->port,
-                            question->protocol};
+    struct lesson lesson = {identity->uid, identity_user(identity),
+                            answer->file ? answer->file : "", question->port, question->protocol};
     struct policy_address addr, embedded[POLICY_EMBEDDED_MAX];
     char name[HOST_TEXT_MAX + 1];
     unsigned int count;
@@ -147,6 +147,27 @@ void learn_note(struct learn *learn, const struct identity *identity,
     count = policy_address_embedded(&addr, nat64, embedded);
     for (unsigned int i = 0; i < count; i++)
         note_address(learn, &lesson, &embedded[i]);
+}
+
+int learn_restore(struct learn *learn, const struct learn_past *past)
+{
+    const struct lesson lesson = {past->uid, past->person, past->file, past->port, past->protocol};
+    struct learn_rule *rule = find(learn, &lesson, past->host);
+    int r = rule ? 0 : add(learn, &lesson, past->host, &rule);
+
+    if (r == -ENOSPC)
+        learn->dropped += past->count;
+    if (r < 0)
+        return r == -ENOSPC ? 0 : r;
+    rule->count += past->count;
+    rule->first = past->first;
+    rule->last = past->last;
+    return 0;
+}
+
+void learn_restore_dropped(struct learn *learn, uint64_t dropped)
+{
+    learn->dropped += dropped;
 }
 
 const struct learn_rule *learn_rule_at(const struct learn *learn, uint64_t number)

@@ -46,6 +46,18 @@ void learn_note(struct learn *learn, const struct identity *identity,
                 const struct policy_nat64 *nat64, const struct policy_question *question,
                 const struct policy_answer *answer);
 
+/* One that another process had; 0, or -ENOMEM. Without room for it, it is only counted. */
+struct learn_past {
+    uint64_t count;
+    time_t first, last;
+    uint32_t uid, person;
+    uint16_t port;
+    uint8_t protocol;
+    const char *host, *file;
+};
+int learn_restore(struct learn *learn, const struct learn_past *past);
+void learn_restore_dropped(struct learn *learn, uint64_t dropped);
+
 /* NULL: there is no rule with this number; rules keep theirs, from 0 on. */
 const struct learn_rule *learn_rule_at(const struct learn *learn, uint64_t number);
 /* The number of connects for whose rules there was no room. */
