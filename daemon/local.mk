@@ -233,6 +233,8 @@ libasockd_la_SOURCES = \
 	daemon/state/history.h \
 	daemon/state/image.c \
 	daemon/state/image.h \
+	daemon/state/lent.c \
+	daemon/state/lent.h \
 	daemon/state/policy.c \
 	daemon/state/policy.h \
 	daemon/state/questions.c \

@@ -536,6 +536,7 @@ bool happy_eyeballs_adopt(struct happy_eyeballs *he, const union resolver_addres
         return false;
     begin_attempt(he, attempt);
     netsock_adopt(&attempt->ns, fd, false);
+    attempt->ns.is_apart = he->is_apart && he->worker->apart;
     he->last_family = address->any.sa_family;
     he->has_adopted = true;
     he->running++;

@@ -80,7 +80,7 @@ static void forget_linger(int fd)
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
 }
 
-void netsock_revoke(struct netsock *ns, struct worker *w)
+void netsock_dissolve(int fd)
 {
     const struct sockaddr none = {.sa_family = AF_UNSPEC};
 
@@ -89,11 +89,16 @@ void netsock_revoke(struct netsock *ns, struct worker *w)
      * given TLS of the kernel's (TCP_ULP). Then the waiting ends, and the stream with FIN; what the
      * peer still sends is answered with RST.
      */
-    if (connect(ns->fd, &none, sizeof(none)) < 0) {
-        shutdown(ns->fd, SHUT_RDWR);
-        (void)!connect(ns->fd, &none, sizeof(none));
+    if (connect(fd, &none, sizeof(none)) < 0) {
+        shutdown(fd, SHUT_RDWR);
+        (void)!connect(fd, &none, sizeof(none));
     }
-    forget_linger(ns->fd);
+    forget_linger(fd);
+}
+
+void netsock_revoke(struct netsock *ns, struct worker *w)
+{
+    netsock_dissolve(ns->fd);
     close_descriptor(ns, w);
 }
 

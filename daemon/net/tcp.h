@@ -53,6 +53,7 @@ void netsock_adopt(struct netsock *ns, int fd, bool is_polled);
  * netsock_abort() call it if the socket is_lent.
  */
 void netsock_revoke(struct netsock *ns, struct worker *w);
+void netsock_dissolve(int fd); /* the same; the descriptor stays open */
 /*
  * Closes the daemon's descriptor of a socket that was given to its client; the connection goes on.
  */

@@ -10,6 +10,8 @@
  */
 #include "daemon/session/sock_lend.h"
 
+#include <errno.h>
+
 #include "base/alloc.h"
 #include "daemon/core/quota.h"
 #include "daemon/session/complete.h"
@@ -51,27 +53,31 @@ static int refuse(struct op *op, const char *why)
     return ERR_NO_BUFFER_SPACE;
 }
 
-int lending_new(struct op *op, struct lending **ret)
+static struct lending *make(struct session *s)
 {
-    struct session *s = op->session;
     struct lending *l;
 
-    if (!may_send_one_more(s))
-        return refuse(op, "too many descriptors were sent that the client has not fetched");
     if (quota_charge(s->quota, QUOTA_MEMORY, sizeof(*l)) < 0)
-        return refuse(op, "too little memory left");
+        return NULL;
     l = mem_zalloc(1, sizeof(*l));
     if (!l) {
         quota_uncharge(s->quota, QUOTA_MEMORY, sizeof(*l));
-        return refuse(op, "too little memory left");
+        return NULL;
     }
     list_init(&l->pass.node);
     l->pass.fd = l->pass.second_fd = -1;
     l->session = s;
     l->quota = s->quota;
     s->lending_count++;
-    *ret = l;
-    return 0;
+    return l;
+}
+
+int lending_new(struct op *op, struct lending **ret)
+{
+    if (!may_send_one_more(op->session))
+        return refuse(op, "too many descriptors were sent that the client has not fetched");
+    *ret = make(op->session);
+    return *ret ? 0 : refuse(op, "too little memory left");
 }
 
 struct lending *lending_free(struct lending *l)
@@ -106,6 +112,14 @@ static void on_left(struct fd_pass *pass)
     lending_free(l);
 }
 
+static void tie(struct sock *sock, struct lending *l)
+{
+    sock->lending = l;
+    l->sock = sock;
+    l->pass.fd = sock->ns.fd;
+    l->pass.left = on_left;
+}
+
 void sock_lend(struct sock *sock, struct lending *l, bool is_given)
 {
     sock_move(sock, SOCK_LENT);
@@ -114,10 +128,7 @@ void sock_lend(struct sock *sock, struct lending *l, bool is_given)
     sock->ns.is_apart = sock->worker->apart != NULL;
     sock->ns.is_lent = true;
     sock->is_given = is_given;
-    sock->lending = l;
-    l->sock = sock;
-    l->pass.fd = sock->ns.fd;
-    l->pass.left = on_left;
+    tie(sock, l);
 }
 
 void sock_end_lent_ops(struct sock *sock)
@@ -137,6 +148,47 @@ struct fd_pass *lending_send(struct lending *l)
     l->is_sending = true;
     return &l->pass;
 }
+
+/* ---- from one process to the next ---- */
+
+bool sock_lending_at(const struct sock *sock, uint32_t *ret_at)
+{
+    const struct lending *l = sock->lending;
+
+    if (!l || !l->is_sending)
+        return false;
+    *ret_at = transport_pass_at(&l->session->transport, &l->pass);
+    return true;
+}
+
+void sock_lent_restore(struct sock *sock, bool is_given)
+{
+    sock->ns.is_lent = sock->ns.fd >= 0;
+    sock->ns.is_apart = sock->ns.is_lent && sock->worker->apart;
+    sock->is_given = is_given;
+}
+
+struct lending *lending_restore(struct session *s)
+{
+    return make(s);
+}
+
+int sock_lending_restore(struct sock *sock, uint32_t at)
+{
+    struct lending *l = make(sock->session);
+    int r;
+
+    if (!l)
+        return -ENOMEM;
+    tie(sock, l);
+    l->is_sending = true;
+    r = transport_restore_pass(&sock->session->transport, at, &l->pass);
+    if (r < 0)
+        lending_free(l);
+    return r;
+}
+
+/* ---- the end ---- */
 
 void sock_lend_no_more(struct sock *sock)
 {

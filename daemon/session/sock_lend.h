@@ -34,6 +34,18 @@ struct fd_pass *lending_fd_pass(struct lending *l);
 /* The same; the transport owns them from now on. */
 struct fd_pass *lending_send(struct lending *l);
 
+/*
+ * From one process to the next. The place in the session's output from where its descriptor goes
+ * with that; false: it does not.
+ */
+bool sock_lending_at(const struct sock *sock, uint32_t *ret_at);
+/* It is in SOCK_LENT or SOCK_LINGERING, and has its descriptor, unless its client alone has it. */
+void sock_lent_restore(struct sock *sock, bool is_given);
+/* Its descriptor still goes with the output. -ENOMEM; -EINVAL: no frame can begin there. */
+int sock_lending_restore(struct sock *sock, uint32_t at);
+/* Of a connect in progress; NULL: no memory. */
+struct lending *lending_restore(struct session *s);
+
 /* Call it before the socket's descriptor is closed: it is not sent any more. */
 void sock_lend_no_more(struct sock *sock);
 /* Updates the socket's byte counts from the kernel if it is lent. */

@@ -2,8 +2,8 @@
 /*
  * Decides which sessions can go over, and ends here those that have gone.
  *
- * These cannot: sessions with a lent socket, those that are ending, and those who came by the
- * listener of one of these.
+ * These cannot: sessions that are ending, those who came by the listener of one of these, and those
+ * whose client has left no room for a reply that has a descriptor.
  */
 #include <errno.h>
 #include <unistd.h>
@@ -15,8 +15,8 @@
 #include "daemon/session/session_end.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
+#include "daemon/session/sock_lend.h"
 #include "daemon/state/questions.h"
-#include "daemon/state/shared.h"
 #include "daemon/state/state.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
@@ -67,8 +67,17 @@ static bool carries_lingering(const struct sock *sock)
 
     return (sock->state == SOCK_LINGERING ? has_descriptor
                                           : sock->state == SOCK_CONNECTING && !has_descriptor) &&
-           !sock->dgram && !sock->ns.is_lent && !sock->lending && !sock->is_closing &&
-           carries_all_ops(sock);
+           !sock->dgram && !sock->lending && !sock->is_closing && carries_all_ops(sock);
+}
+
+/* Once it was sent, its client alone has the descriptor of a given one. */
+static bool carries_lent(const struct sock *sock)
+{
+    uint32_t at;
+
+    if (sock->lending && !sock_lending_at(sock, &at))
+        return false;
+    return sock->is_given && !sock->lending ? sock->ns.fd < 0 : sock->ns.fd >= 0;
 }
 
 static bool carries_descriptor(const struct sock *sock)
@@ -83,7 +92,9 @@ static bool carries_descriptor(const struct sock *sock)
     case SOCK_BOUND:
     case SOCK_LISTENING:
     case SOCK_CONNECTED:
-        return sock->ns.fd >= 0 && !sock->ns.is_lent;
+        return sock->ns.fd >= 0;
+    case SOCK_LENT:
+        return carries_lent(sock);
     default:
         return false;
     }
@@ -91,9 +102,8 @@ static bool carries_descriptor(const struct sock *sock)
 
 static bool carries_socket(const struct sock *sock)
 {
-    return carries_descriptor(sock) && !(sock->dgram && sock->dgram->borrows) && !sock->lending &&
-           !sock->lingers && !sock->close && !sock->is_closing && !sock->ending &&
-           carries_all_ops(sock);
+    return carries_descriptor(sock) && !(sock->dgram && sock->dgram->borrows) && !sock->lingers &&
+           !sock->close && !sock->is_closing && !sock->ending && carries_all_ops(sock);
 }
 
 /* A reply that carries a descriptor has no frame. */
@@ -110,22 +120,13 @@ static bool carries_replies(const struct list *ops)
 
 bool state_may_carry(const struct session *s)
 {
-    if (s->kind != LISTENER_CLIENT)
-        return false;
-    for (uint32_t id = 1; id < s->slot_count; id++) {
-        const struct sock *sock = s->slots[id].sock;
-
-        if (sock && (sock->lending || sock->ns.is_lent))
-            return false;
-    }
-    return true;
+    return s->kind == LISTENER_CLIENT;
 }
 
 bool state_carries(const struct session *s)
 {
     if (!state_may_carry(s) || s->has_ended || s->is_condemned || s->is_dying ||
-        s->transport.fd < 0 || s->transport.out_lost || !shared_carries(s) ||
-        s->lending_count > 0 || s->lent_unread > 0 || !list_is_empty(&s->settling) ||
+        s->transport.fd < 0 || s->transport.out_lost || !list_is_empty(&s->settling) ||
         !list_is_empty(&s->monitors) || s->batch_of || s->reads_of || !carries_replies(&s->done))
         return false;
     for (uint32_t id = 1; id < s->slot_count; id++)

@@ -28,7 +28,7 @@
  * with that.
  */
 #define STATE_FORMAT_FIRST 1u
-#define STATE_FORMAT_LAST 3u
+#define STATE_FORMAT_LAST 4u
 #define STATE_FORMAT_BOUND 2u     /* from here on: sockets that are bound or listen, and accepts */
 #define STATE_FORMAT_SHARED 2u    /* and shared memory */
 #define STATE_FORMAT_LINGER 3u    /* closes that go on */
@@ -36,7 +36,9 @@
 #define STATE_FORMAT_ATTEMPT 3u   /* attempts of a connect; an older one begins them again */
 #define STATE_FORMAT_DATAGRAMS 3u /* datagram sockets */
 #define STATE_FORMAT_SHARING 3u   /* and sessions that share what they have */
-#define STATE_FORMAT_DISCONNECT 3u
+#define STATE_FORMAT_DISCONNECT 4u
+#define STATE_FORMAT_LENT 4u      /* lent sockets, and connects that ask for theirs */
+#define STATE_FORMAT_TRAVEL 4u    /* and descriptors that go with a session's output */
 #define STATE_HEADER 40u
 /* Of all records: what a daemon may hold for its clients is far below. */
 #define STATE_BYTES_MAX (UINT64_C(4) << 30)

@@ -204,7 +204,7 @@ static int fill(struct state_restorer *r, struct session *s, const Asockd__State
 
     if (from->id == 0 || from->id >= r->next_id || from->lingering > from->sockets ||
         from->sockets - from->lingering > from->sockets_max ||
-        !copy_text(s->name, sizeof(s->name), from->name))
+        from->lent_unread > from->sockets_max || !copy_text(s->name, sizeof(s->name), from->name))
         return restore_fail(r, "a session is out of range");
     s->id = from->id;
     s->created = from->created;
@@ -212,6 +212,7 @@ static int fill(struct state_restorer *r, struct session *s, const Asockd__State
     s->bytes_in = from->bytes_in;
     s->bytes_out = from->bytes_out;
     s->ops_done = from->ops_done;
+    s->lent_unread = from->lent_unread;
     restore_hello(s, from);
     e = restore_limits(r, s, from);
     if (e == 0)
@@ -295,12 +296,15 @@ static void end_in_reset(int fd, bool on)
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 }
 
-/* A listening socket would hand it on to what it accepts. */
+/*
+ * A listening socket would hand it on to what it accepts. Of a lent one it is the client's, which
+ * goes on with the connection if no process does.
+ */
 static void end_socket_in_reset(const struct sock *sock, bool on)
 {
     struct connect_past past;
 
-    if (sock->ns.fd >= 0 && !sock->bound && !sock->dgram)
+    if (sock->ns.fd >= 0 && !sock->bound && !sock->dgram && !sock->ns.is_lent)
         end_in_reset(sock->ns.fd, on);
     if (!sock->connect)
         return;
@@ -319,8 +323,8 @@ void state_end_in_reset(const struct session *s, bool on)
 
 void state_discard(int fd)
 {
-    if (option(fd, SO_PROTOCOL) == IPPROTO_TCP && option(fd, SO_ACCEPTCONN) == 0)
-        end_in_reset(fd, true);
+    if (option(fd, SO_PROTOCOL) == IPPROTO_TCP)
+        netsock_dissolve(fd);
     close(fd);
 }
 

@@ -18,6 +18,7 @@
 #include "daemon/session/sock_bound.h"
 #include "daemon/session/window.h"
 #include "daemon/state/datagrams.h"
+#include "daemon/state/lent.h"
 #include "daemon/state/restore.h"
 #include "daemon/state/shared.h"
 #include "daemon/verbs/verbs.h"
@@ -66,6 +67,9 @@ static int find_state(uint32_t state, uint8_t *ret)
         return 0;
     case ASOCKD__STATE__SOCKET__STATE__LINGERING:
         *ret = SOCK_LINGERING;
+        return 0;
+    case ASOCKD__STATE__SOCKET__STATE__LENT:
+        *ret = SOCK_LENT;
         return 0;
     default:
         return -EBADMSG;
@@ -141,13 +145,15 @@ static int restore_origin(struct state_restorer *r, struct sock *sock,
 }
 
 /* Is it what the record says? */
-static int verify(const struct sock *sock, int fd, uint64_t cookie)
+static int verify(const struct sock *sock, int fd, const Asockd__State__Socket *from)
 {
     if (sock->dgram)
-        return datagrams_verify(sock, fd, cookie);
+        return datagrams_verify(sock, fd, from->cookie);
     if (sock->bound)
-        return verify_bound(fd, cookie, &sock->bound->local, sock->state == SOCK_LISTENING);
-    return verify_connection(fd, cookie, &sock->remote);
+        return verify_bound(fd, from->cookie, &sock->bound->local, sock->state == SOCK_LISTENING);
+    if (from->lent)
+        return verify_lent(fd, from->cookie);
+    return verify_connection(fd, from->cookie, &sock->remote);
 }
 
 static int adopt(struct state_restorer *r, struct sock *sock, const Asockd__State__Socket *from)
@@ -156,7 +162,7 @@ static int adopt(struct state_restorer *r, struct sock *sock, const Asockd__Stat
 
     if (e < 0)
         return e;
-    e = verify(sock, fd, from->cookie);
+    e = verify(sock, fd, from);
     if (e < 0) {
         e = restore_miss(r, "a connection's descriptor is not what the state says");
         if (e == -ENODATA)
@@ -175,6 +181,8 @@ static bool must_adopt(const struct sock *sock, const Asockd__State__Socket *fro
 {
     bool may_have_sent = sock->state == SOCK_OPEN || sock->state == SOCK_CONNECTING;
 
+    if (sock->state == SOCK_LENT)
+        return lent_has_descriptor(from->lent);
     return sock_may_send(sock) || sock->bound || (sock->dgram && may_have_sent && from->descriptor);
 }
 
@@ -243,6 +251,8 @@ static int fill_socket(struct state_restorer *r, struct sock *sock,
     copy_fields(sock, from);
     if (!restore_endpoint(from->remote, &sock->remote))
         return restore_fail(r, "an address is out of range");
+    if (!lent_fits(sock, from))
+        return restore_fail(r, "a lent socket is out of range");
     if (sock_set_destination(sock, from->host[0] ? from->host : NULL, (uint16_t)from->port) < 0)
         return -ENOMEM;
     e = restore_options(sock, from);
@@ -260,6 +270,8 @@ static int fill_socket(struct state_restorer *r, struct sock *sock,
         e = adopt(r, sock, from);
     else if (e == 0 && from->descriptor)
         e = restore_fail(r, "a socket that is not connected has a descriptor");
+    if (e == 0)
+        e = lent_restore(r, sock, from->lent);
     if (e == 0 && sock->state == SOCK_CONNECTED && !sock->dgram)
         sock_idle_restore(sock, from->active);
     return e;
@@ -306,7 +318,8 @@ int restore_socket_end(struct state_restorer *r, struct sock *sock,
         return restore_fail(r, "a socket that connects has no connect");
     if (from->chain && !sock->chain)
         return restore_fail(r, "a chain is missing");
-    if (s->op_count > s->limits.ops || sock->op_count > s->limits.socket_ops)
+    if (s->op_count > s->limits.ops || sock->op_count > s->limits.socket_ops ||
+        s->lending_count + s->lent_unread > s->limits.sockets)
         return restore_fail(r, "a socket has more than it can have");
     if (from->send_freed || from->ops_freed)
         window_free(sock, from->send_freed, from->ops_freed);
@@ -498,13 +511,15 @@ static int fill_connect(struct state_restorer *r, struct op *op, const Asockd__S
     struct connect_past past = {
         .host = from->host[0] ? from->host : NULL,
         .port = (uint16_t)from->port,
+        .lend = from->lend,
     };
     bool is_up = from->queue == ASOCKD__STATE__OP__QUEUE__SENDS;
     int e;
 
     if (from->port > UINT16_MAX || strlen(from->host) > CODEC_HOST_MAX ||
         !take_addresses(from, &past) || !restore_endpoint(from->local, &past.local) ||
-        !restore_endpoint(from->remote, &past.remote) || from->n_attempts > CONNECT_ADDRESSES)
+        !restore_endpoint(from->remote, &past.remote) || from->n_attempts > CONNECT_ADDRESSES ||
+        (from->lend && from->total > 0))
         return restore_fail(r, "a connect is out of range");
     e = connect_restore(op, &past, is_up);
     if (e < 0)

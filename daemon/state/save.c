@@ -25,6 +25,7 @@
 #include "daemon/state/counters.h"
 #include "daemon/state/datagrams.h"
 #include "daemon/state/history.h"
+#include "daemon/state/lent.h"
 #include "daemon/state/policy.h"
 #include "daemon/state/questions.h"
 #include "daemon/state/save.h"
@@ -125,6 +126,8 @@ static uint32_t state_of(const struct sock *sock)
         return ASOCKD__STATE__SOCKET__STATE__LISTENING;
     case SOCK_LINGERING:
         return ASOCKD__STATE__SOCKET__STATE__LINGERING;
+    case SOCK_LENT:
+        return ASOCKD__STATE__SOCKET__STATE__LENT;
     default:
         return ASOCKD__STATE__SOCKET__STATE__OPEN;
     }
@@ -226,6 +229,7 @@ static void save_socket(struct state_writer *out, const struct sock *sock, uint6
     Asockd__State__Linger linger = ASOCKD__STATE__LINGER__INIT;
     struct endpoint_room remote, asked;
     struct bound_room bound;
+    struct lent_room lent;
     struct datagrams_room datagrams = {.parts = NULL};
 
     fill_socket(sock, &socket);
@@ -245,6 +249,7 @@ static void save_socket(struct state_writer *out, const struct sock *sock, uint6
         socket.linger = &linger;
         state_needs(out, STATE_FORMAT_LINGER);
     }
+    socket.lent = lent_save(out, &lent, sock);
     socket.dropping = dropping;
     socket.remote = save_endpoint(&remote, &sock->remote);
     if (sock->options) {
@@ -455,6 +460,7 @@ static void fill_session(const struct session *s, Asockd__State__Session *to)
     to->bytes_in = s->bytes_in;
     to->bytes_out = s->bytes_out;
     to->ops_done = s->ops_done;
+    to->lent_unread = s->lent_unread;
     to->restrictions_memory = s->restrictions;
     to->lingering = count(&s->lingering);
     to->sockets = s->socket_count + to->lingering;

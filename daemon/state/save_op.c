@@ -110,6 +110,9 @@ static void fill_connect(struct state_writer *out, struct op_room *room, const s
     room->is_datagram = op->sock->dgram != NULL;
     room->op.host = save_text(room->past.host);
     room->op.port = room->past.port;
+    room->op.lend = room->past.lend;
+    if (room->past.lend)
+        state_needs(out, STATE_FORMAT_LENT);
     room->op.local = save_endpoint(&room->local, &room->past.local);
     room->op.remote = save_endpoint(&room->remote, &room->past.remote);
     fill_addresses(out, room);

@@ -3,8 +3,9 @@
  * Shared memory from one process to the next: both map it, and nobody looks into it.
  *
  * Happy path: the descriptors of the buffers and of the status page travel with their session. The
- * new process maps them, and charges them; a buffer that was given back is emptied there. The old
- * one unmaps them and leaves their contents alone.
+ * new process maps them, and charges them; a buffer that was given back is emptied there. What the
+ * client has not got yet goes to it with the rest of the output. The old one unmaps them and leaves
+ * their contents alone.
  * Failures: a descriptor is missing, or something else: its session ends. Without its status page
  * the client could not learn that its buffers are emptied: they are not.
  */
@@ -23,22 +24,36 @@
 
 /* ---- the old one ---- */
 
-bool shared_carries(const struct session *s)
-{
-    return list_is_empty(&s->transport.passes);
-}
-
 void shared_free_room(struct shared_room *room)
 {
     room->parts = mem_free(room->parts);
     room->at = mem_free(room->at);
 }
 
-static void fill_buffer(struct state_writer *out, const struct session_buffer *buffer,
-                        Asockd__State__Buffer *to)
+struct buffer_room {
+    Asockd__State__Buffer buffer;
+    Asockd__State__Travel travel;
+};
+
+/* Its descriptor is part of the output. */
+static void fill_travel(struct state_writer *out, const struct session *s,
+                        const struct fd_pass *pass, struct buffer_room *room)
+{
+    if (!list_is_linked(&pass->node))
+        return;
+    state_needs(out, STATE_FORMAT_TRAVEL);
+    asockd__state__travel__init(&room->travel);
+    room->travel.at = transport_pass_at(&s->transport, pass);
+    room->buffer.travel = &room->travel;
+    room->buffer.with_status = pass->second_fd >= 0;
+}
+
+static void fill_buffer(struct state_writer *out, const struct session *s,
+                        const struct session_buffer *buffer, struct buffer_room *room)
 {
     const struct shm_buffer *shm = buffer->shm;
     const struct op *op = shm ? buffer->unregister : NULL;
+    Asockd__State__Buffer *to = &room->buffer;
 
     asockd__state__buffer__init(to);
     to->id = buffer->id;
@@ -50,12 +65,14 @@ static void fill_buffer(struct state_writer *out, const struct session_buffer *b
     to->unregister = op ? op->token : 0;
     to->errors_only = op && op->errors_only;
     to->until = op && op->deadline ? op->deadline->deadline.timer.deadline : 0;
+    fill_travel(out, s, &shm->pass, room);
 }
 
 int shared_save(struct state_writer *out, const struct session *s, struct shared_room *room,
                 Asockd__State__Session *to)
 {
-    Asockd__State__Buffer *buffers, **at;
+    struct buffer_room *buffers;
+    Asockd__State__Buffer **at;
 
     if (!s->buffers)
         return 0;
@@ -68,8 +85,9 @@ int shared_save(struct state_writer *out, const struct session *s, struct shared
     for (uint32_t i = 0; i < LIMIT_BUFFERS; i++) {
         if (s->buffers[i].id == 0)
             continue;
-        at[to->n_buffers] = &buffers[to->n_buffers];
-        fill_buffer(out, &s->buffers[i], at[to->n_buffers++]);
+        fill_buffer(out, s, &s->buffers[i], &buffers[to->n_buffers]);
+        at[to->n_buffers] = &buffers[to->n_buffers].buffer;
+        to->n_buffers++;
     }
     if (s->status)
         to->status = state_add_descriptor(out, s->status->fd);
@@ -164,6 +182,24 @@ static int restore_status(struct state_restorer *r, struct session *s, uint32_t 
     return lost(r, s, fd, e, "a status page is not what the state says");
 }
 
+/* The status page has its descriptor by now. What is lost is not missed: its session ends. */
+static int restore_travel(struct state_restorer *r, struct session *s,
+                          const Asockd__State__Buffer *from)
+{
+    struct session_buffer *buffer = session_buffer_at(s, from->id);
+    struct shm_buffer *shm = buffer ? buffer->shm : NULL;
+
+    if (!from->travel || s->is_unfit)
+        return 0;
+    if (!shm || (from->with_status && !s->status))
+        return restore_fail(r, "a descriptor that was to be sent is missing");
+    if (transport_restore_pass(&s->transport, from->travel->at, &shm->pass) < 0)
+        return restore_fail(r, "a descriptor is to be sent with nothing");
+    shm->pass.second_fd = from->with_status ? s->status->fd : -1;
+    shm_buffer_use(shm);
+    return 0;
+}
+
 int shared_restore(struct state_restorer *r, struct session *s, const Asockd__State__Session *from)
 {
     int e = 0;
@@ -174,6 +210,8 @@ int shared_restore(struct state_restorer *r, struct session *s, const Asockd__St
         e = restore_buffer(r, s, from->buffers[i]);
     if (e == 0 && from->status)
         e = restore_status(r, s, from->status);
+    for (size_t i = 0; e == 0 && i < from->n_buffers; i++)
+        e = restore_travel(r, s, from->buffers[i]);
     s->descriptors_unread = from->descriptors_unread;
     return e;
 }

@@ -13,8 +13,6 @@ struct shared_room {
     void *parts, *at;
 };
 
-/* All of it can go over: nothing is on the way to the client. */
-bool shared_carries(const struct session *s);
 /* room: for shared_free_room(), once the record was added. -ENOMEM. */
 int shared_save(struct state_writer *out, const struct session *s, struct shared_room *room,
                 Asockd__State__Session *to);

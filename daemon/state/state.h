@@ -94,7 +94,7 @@ struct state_restorer {
 int state_restore(struct state_restorer *r, struct state_reader *in);
 /*
  * Closes what no other process may continue: a TCP connection is reset, because what it should
- * carry is not known to be whole.
+ * carry is not known to be whole. A lent one is over for its holder, too.
  */
 void state_discard(int fd);
 /*

@@ -87,6 +87,11 @@ static bool is_tcp(int fd, uint64_t cookie, int listens)
            has_cookie(fd, cookie);
 }
 
+int verify_lent(int fd, uint64_t cookie)
+{
+    return is_tcp(fd, cookie, 0) || is_tcp(fd, cookie, 1) ? 0 : -EBADMSG;
+}
+
 static bool is_at(const struct sockaddr_storage *addr, socklen_t len,
                   const struct endpoint *expected)
 {

@@ -5,7 +5,7 @@
 /*
  * Checks that a descriptor is what the state says, before it is used. All return 0, -EBADMSG if it
  * is something else, or another -errno. The receiver has made each descriptor close-on-exec; these
- * make it non-blocking.
+ * make it non-blocking, but for a lent one.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,6 +21,12 @@ int verify_client(int fd, uint64_t cookie, const struct identity *identity);
 int verify_bound(int fd, uint64_t cookie, const struct endpoint *local, bool listens);
 /* A TCP connection with this peer, or one that was reset and has no peer any more. */
 int verify_connection(int fd, uint64_t cookie, const struct endpoint *remote);
+/*
+ * A TCP socket that was lent. Its holder may have dissolved it, connected it elsewhere or made it
+ * listen. What belongs to the open socket, and not to a descriptor, is the holder's: it is not made
+ * non-blocking.
+ */
+int verify_lent(int fd, uint64_t cookie);
 /*
  * A UDP socket of this family, at this local address, with this peer; NULL: at any address, without
  * a peer. Somebody may have taken its peer from it.

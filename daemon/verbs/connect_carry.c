@@ -10,6 +10,7 @@
 #include "daemon/names/host.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/session.h"
+#include "daemon/session/sock_lend.h"
 #include "daemon/verbs/connect.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
@@ -38,9 +39,10 @@ bool connect_save(const struct op *op, struct connect_past *ret)
     const struct connect *c = op->send.connect;
 
     memset(ret, 0, sizeof(*ret));
-    if (c->lend || c->lending || c->is_unknown_port || (!c->is_by_name && c->he.count == 0))
+    if (c->is_unknown_port || (!c->is_by_name && c->he.count == 0))
         return false;
     ret->port = c->port;
+    ret->lend = c->lend;
     if (c->is_by_name)
         ret->host = c->host.name;
     else
@@ -60,6 +62,18 @@ static int restore_addresses(struct connect *c, const struct connect_past *past)
     return err;
 }
 
+static int restore_lending(struct connect *c, uint32_t lend)
+{
+    if (lend == 0)
+        return 0;
+    if (lend > LEND_HELD_IF_ALLOWED || c->is_up || c->op->sock->dgram)
+        return -EINVAL;
+    c->lend = (uint8_t)lend;
+    c->he.is_apart = true;
+    c->lending = lending_restore(c->op->session);
+    return c->lending ? 0 : -ENOMEM;
+}
+
 int connect_restore(struct op *op, const struct connect_past *past, bool is_up)
 {
     struct connect *c = connect_new(op->session);
@@ -77,7 +91,7 @@ int connect_restore(struct op *op, const struct connect_past *past, bool is_up)
     else if (host_parse(past->host, &c->host) < 0 || c->host.kind == HOST_ADDRESS)
         err = ERR_INVALID_ARGUMENT;
     c->is_by_name = past->host != NULL;
-    return err != 0 ? -EINVAL : 0;
+    return err != 0 ? -EINVAL : restore_lending(c, past->lend);
 }
 
 bool connect_restore_attempt(struct op *op, const struct endpoint *address, int fd)

@@ -126,10 +126,11 @@ struct connect_past {
         int fd;
     } attempts[CONNECT_ADDRESSES]; /* that have begun, and not ended */
     uint32_t attempt_count;
+    uint32_t lend; /* how it asks for its socket; 0: it does not */
 };
 /* false: another process cannot continue the op. past->host lives as long as the op. */
 bool connect_save(const struct op *op, struct connect_past *ret);
-/* Attempts are not looked at. -ENOMEM; -EINVAL: no such destination. */
+/* Attempts are not looked at. -ENOMEM; -EINVAL: no such destination, or lending. */
 int connect_restore(struct op *op, const struct connect_past *past, bool is_up);
 /* One of its attempts goes on; takes fd. False: the connect has no place for it. */
 bool connect_restore_attempt(struct op *op, const struct endpoint *address, int fd);

@@ -100,6 +100,15 @@ struct transport_past {
 };
 int transport_restore(struct transport *t, const struct transport_past *past);
 /*
+ * Descriptors that go with its output: where in that their frame begins; and those of output that
+ * was restored. -EINVAL: no frame can begin there.
+ */
+static inline uint32_t transport_pass_at(const struct transport *t, const struct fd_pass *pass)
+{
+    return (uint32_t)(pass->at - t->bytes_out);
+}
+int transport_restore_pass(struct transport *t, uint32_t at, struct fd_pass *pass);
+/*
  * Another process has the connection now: not one byte more of it is read or written here, nor is
  * it shut down. The descriptors that were on their way are dropped, its own is the caller's.
  */

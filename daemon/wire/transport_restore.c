@@ -43,3 +43,18 @@ int transport_restore(struct transport *t, const struct transport_past *past)
     worker_flush_later(t->worker, &t->flush);
     return 0;
 }
+
+int transport_restore_pass(struct transport *t, uint32_t at, struct fd_pass *pass)
+{
+    struct list *next = t->passes.next;
+
+    if (at >= t->out_end - t->out_start)
+        return -EINVAL;
+    pass->at = t->bytes_out + at;
+    while (next != &t->passes && container_of(next, struct fd_pass, node)->at < pass->at)
+        next = next->next;
+    if (next != &t->passes && container_of(next, struct fd_pass, node)->at == pass->at)
+        return -EINVAL;
+    list_insert_before(next, &pass->node);
+    return 0;
+}

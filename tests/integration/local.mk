@@ -30,6 +30,7 @@ py_tests += \
 	tests/integration/test_take_over.py \
 	tests/integration/test_take_over_datagrams.py \
 	tests/integration/test_take_over_left.py \
+	tests/integration/test_take_over_lent.py \
 	tests/integration/test_take_over_failing.py \
 	tests/integration/test_take_over_pending.py \
 	tests/integration/test_take_over_sharing.py

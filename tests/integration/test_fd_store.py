@@ -13,7 +13,6 @@ import unittest
 
 import asockctl
 import asockd
-import lending
 from asockd import attempts_at
 from bystanders import RESOLVER, Bystanders
 from managed import DESCRIPTORS, Managed, dies_when_it_reads, dies_when_ready, pack, unpack
@@ -181,22 +180,6 @@ class Restarted(StoreTest):
                          ("asockd.state", "0"))
         self.assertEqual(len(self.daemon.manager.store), 1)
         self.daemon.come()
-        self.check_goes_on(wire, peer)
-
-
-class NotCarried(StoreTest):
-    @classmethod
-    def setUpClass(cls):
-        cls.arguments = ("--policy", lending.policy_file(cls, "Allow=tcp 127.0.0.1 * +loopback +lend"))
-        super().setUpClass()
-
-    def test_it_ends_as_at_a_stop(self):
-        wire, peer = self.waiting()
-        lent, listener = self.wire(), self.listener()
-        lent.send(lent.open(5, 1), lending.connect(6, 1, listener.getsockname(), lending.HELD))
-        self.assertEqual(lent.completion(6).error, pb.ERROR_SUCCESS)
-        self.daemon.restart()
-        self.assertEqual(lent.ended()[0].error, pb.ERROR_CONNECTION_ABORTED)
         self.check_goes_on(wire, peer)
 
 

@@ -13,7 +13,6 @@ import threading
 import time
 import unittest
 
-import lending
 from asockd import DEADLINE
 from taking_over import TakeOverTest
 from talking import Talker, stream
@@ -428,22 +427,6 @@ class Listening(TakeOverTest):
         self.assertEqual(wire.completion(8).error, pb.ERROR_SUCCESS)
         with self.assertRaises(ConnectionRefusedError):
             socket.create_connection(address)
-
-
-class NotCarried(TakeOverTest):
-    """What cannot go over ends as it does at a stop: its client hears so, and what was whole looks whole."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.arguments = ("--policy", lending.policy_file(cls, "Allow=tcp 127.0.0.1 * +loopback +lend"))
-        super().setUpClass()
-
-    def test_a_lent_socket(self):
-        wire, listener = self.wire(), self.listener()
-        wire.send(wire.open(5, 1), lending.connect(6, 1, listener.getsockname(), lending.HELD))
-        self.assertEqual(wire.completion(6).error, pb.ERROR_SUCCESS)
-        self.succeed()
-        self.assertEqual(wire.ended()[0].error, pb.ERROR_CONNECTION_ABORTED)
 
 
 class Comer(threading.Thread):
