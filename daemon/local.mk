@@ -229,6 +229,8 @@ libasockd_la_SOURCES = \
 	daemon/state/counters.h \
 	daemon/state/datagrams.c \
 	daemon/state/datagrams.h \
+	daemon/state/drains.c \
+	daemon/state/drains.h \
 	daemon/state/history.c \
 	daemon/state/history.h \
 	daemon/state/image.c \

@@ -108,12 +108,13 @@ static int transfer(int fd, int memfd, const struct state_writer *out, uint64_t 
     return r == 0 ? link_send(fd, LINK_YOURS, 0, NULL, 0, until) : r;
 }
 
-static int hand_over(struct hand_over *h, int fd, uint32_t *ret_sessions)
+static int hand_over(struct hand_over *h, int fd, uint32_t *ret_sessions, bool *ret_has_drains)
 {
     struct state_writer out;
     int memfd = -1, r = state_writer_init(&out);
 
     out.most = h->format;
+    *ret_has_drains = state_takes_drains(&out);
     if (r == 0)
         r = memfd = hand_over_save(h->listeners, &out, ret_sessions);
     if (r >= 0 && out.format > h->format)
@@ -179,9 +180,11 @@ static void end_controls(struct worker *w)
     }
 }
 
-void hand_over_leave(struct worker *w)
+void hand_over_leave(struct worker *w, bool has_drains)
 {
     end_controls(w);
+    if (has_drains)
+        state_leave_drains(w);
     list_for_each (&w->sessions, it) {
         struct session *s = container_of(it, struct session, node);
 
@@ -190,14 +193,14 @@ void hand_over_leave(struct worker *w)
     }
 }
 
-static void succeed(struct hand_over *h, struct session *asker, uint32_t sessions)
+static void succeed(struct hand_over *h, struct session *asker, uint32_t sessions, bool has_drains)
 {
     log_notice("asockd has handed over %u client%s to process %d", (unsigned int)sessions,
                text_plural(sessions), (int)asker->identity.pid);
     leave_listeners(h->listeners);
     h->link = transport_leave(&asker->transport);
     session_end(asker, ERR_SUCCESS, NULL);
-    hand_over_leave(h->listeners->worker);
+    hand_over_leave(h->listeners->worker, has_drains);
     h->done(h);
 }
 
@@ -208,6 +211,7 @@ static void on_turn_over(struct task *task)
     struct op *op = h->op;
     struct session *asker;
     uint32_t sessions = 0;
+    bool has_drains = false;
     int r;
 
     if (!op || h->listeners->worker->is_stopping)
@@ -216,12 +220,12 @@ static void on_turn_over(struct task *task)
     complete(op, ERR_SUCCESS);
     transport_flush_now(&asker->transport);
     r = !asker->transport.out_lost && transport_is_idle(&asker->transport)
-            ? hand_over(h, asker->transport.fd, &sessions)
+            ? hand_over(h, asker->transport.fd, &sessions, &has_drains)
             : -EPIPE;
     if (r < 0)
         fail(h, asker, r);
     else
-        succeed(h, asker, sessions);
+        succeed(h, asker, sessions, has_drains);
 }
 
 /* ---- asked ---- */

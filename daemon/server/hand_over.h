@@ -25,9 +25,9 @@ struct hand_over {
 int hand_over_save(struct listeners *ls, struct state_writer *out, uint32_t *ret_sessions);
 /*
  * The marked sessions are another process's: here they end without a word, and those of
- * administrators with one.
+ * administrators with one. has_drains: so are the connections that have no session any more.
  */
-void hand_over_leave(struct worker *w);
+void hand_over_leave(struct worker *w, bool has_drains);
 /* Nothing has gone over: the marks go. */
 void hand_over_forget(struct worker *w);
 

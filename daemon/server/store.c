@@ -348,8 +348,6 @@ bool store_is_settled(const struct store *s)
 {
     const struct worker *w = s->listeners->worker;
 
-    if (!list_is_empty(&w->drains))
-        return false;
     list_for_each (&w->sessions, it) {
         if (!state_carries(container_of(it, struct session, node)))
             return false;
@@ -445,7 +443,7 @@ int store_put(struct store *s, struct notifier *n)
     if (r == 0) {
         log_notice("asockd has handed over %u client%s to the next process", (unsigned int)sessions,
                    text_plural(sessions));
-        hand_over_leave(s->listeners->worker);
+        hand_over_leave(s->listeners->worker, true);
         return 0;
     }
     if (s->pair[1] >= 0)

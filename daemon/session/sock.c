@@ -179,25 +179,44 @@ void sock_free_later(struct sock *sock)
     worker_defer(sock->worker, &sock->gone);
 }
 
-int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret)
+static struct sock *make(struct worker *w, struct quota *quota, uint32_t family)
 {
     struct sock *sock = mem_zalloc(1, sizeof(*sock));
 
     if (!sock)
-        return -ENOMEM;
-    sock->session = s;
-    sock->worker = s->worker;
-    sock->quota = s->quota ? quota_ref(s->quota) : NULL;
-    sock->id = id;
+        return NULL;
+    sock->worker = w;
+    sock->quota = quota ? quota_ref(quota) : NULL;
     sock->family = (uint8_t)family;
-    sock->serial = s->worker->next_id++;
-    sock->created = s->worker->clock();
+    sock->created = w->clock();
     netsock_init(&sock->ns, on_event, sock);
     list_init(&sock->node);
     list_init(&sock->ready);
     list_init(&sock->sends);
     list_init(&sock->receives);
     list_init(&sock->report);
+    return sock;
+}
+
+int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret)
+{
+    struct sock *sock = make(s->worker, s->quota, family);
+
+    if (!sock)
+        return -ENOMEM;
+    sock->session = s;
+    sock->id = id;
+    sock->serial = s->worker->next_id++;
+    *ret = sock;
+    return 0;
+}
+
+int sock_new_drain(struct worker *w, struct quota *quota, uint32_t family, struct sock **ret)
+{
+    struct sock *sock = make(w, quota, family);
+
+    if (!sock)
+        return -ENOMEM;
     *ret = sock;
     return 0;
 }

@@ -163,6 +163,8 @@ void sock_move(struct sock *sock, enum sock_state to);
 int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret);
 int sock_new_kind(struct session *s, uint32_t id, uint32_t family, bool is_datagram,
                   struct sock **ret);
+/* One that had no session any more in another process, for sock_drain_restore(). -ENOMEM. */
+int sock_new_drain(struct worker *w, struct quota *quota, uint32_t family, struct sock **ret);
 /* It is closed: its memory goes in a later task. */
 void sock_free_later(struct sock *sock);
 

@@ -239,14 +239,19 @@ static void look_at_others(struct worker *w)
     }
 }
 
+static void begin_drain(struct sock *sock, uint64_t ms)
+{
+    list_append(&sock->worker->drains, &sock->node);
+    sock->worker->drain_count++;
+    set_deadline(sock, drain_expired, ms);
+}
+
 static void drain(struct sock *sock)
 {
     struct worker *w = sock->worker;
 
     sock_move(sock, SOCK_DRAINING);
-    list_append(&w->drains, &sock->node);
-    w->drain_count++;
-    set_deadline(sock, drain_expired, patience(sock));
+    begin_drain(sock, patience(sock));
     sock->wants_read = !latency_watches_later(sock);
     sock->wants_write = false;
     sock_update_watch(sock);
@@ -256,6 +261,34 @@ static void drain(struct sock *sock)
     sock->ending->turn = (uint32_t)w->stats.turns;
     list_append(&w->unwatched_drains, &sock->ready);
     worker_set_deadline(w, &sock->ending->retry, DRAIN_LOOK_MS);
+}
+
+void sock_drain_save(const struct sock *sock, struct drain_past *ret)
+{
+    ret->until = sock->ending->deadline.timer.deadline;
+    ret->drained = sock->ending->drained;
+    ret->charged = sock->ending->charged;
+}
+
+int sock_drain_restore(struct sock *sock, const struct drain_past *past)
+{
+    uint64_t now = sock->worker->clock();
+
+    if (!make_ending(sock, past->charged)) {
+        sock->state = SOCK_CLOSED;
+        sock_free_later(sock);
+        return -ENOMEM;
+    }
+    sock->state = SOCK_DRAINING;
+    sock->ending->drained = past->drained;
+    begin_drain(sock, past->until > now ? past->until - now : 0);
+    return 0;
+}
+
+void sock_drain_resume(struct sock *sock)
+{
+    sock->wants_read = true;
+    sock_update_watch(sock);
 }
 
 /* All sends have gone, or will never go: the kernel's side ends now. */

@@ -25,4 +25,14 @@ uint64_t sock_linger_until(const struct sock *sock);
 int sock_linger_restore(struct sock *sock, uint64_t until, uint32_t memory);
 void sock_linger_resume(struct sock *sock);
 
+/* The same of a draining socket, in SOCK_OPEN when it is restored: nothing may be left of it. */
+struct drain_past {
+    uint64_t until;   /* then it is closed */
+    uint32_t drained; /* bytes of input that were dropped */
+    uint32_t charged; /* bytes of memory */
+};
+void sock_drain_save(const struct sock *sock, struct drain_past *ret);
+int sock_drain_restore(struct sock *sock, const struct drain_past *past);
+void sock_drain_resume(struct sock *sock);
+
 #endif

@@ -171,6 +171,16 @@ static void leave_socket(struct sock *sock)
     w->fds_used--;
 }
 
+void state_leave_drains(struct worker *w)
+{
+    list_for_each_safe (&w->drains, it) {
+        struct sock *sock = container_of(it, struct sock, node);
+
+        leave_socket(sock);
+        sock_abort(sock);
+    }
+}
+
 void state_leave_session(struct session *s)
 {
     struct sock *sock;

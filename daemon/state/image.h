@@ -39,6 +39,7 @@
 #define STATE_FORMAT_DISCONNECT 4u
 #define STATE_FORMAT_LENT 4u      /* lent sockets, and connects that ask for theirs */
 #define STATE_FORMAT_TRAVEL 4u    /* and descriptors that go with a session's output */
+#define STATE_FORMAT_DRAINS 4u    /* draining sockets; an older one does not take them over */
 #define STATE_HEADER 40u
 /* Of all records: what a daemon may hold for its clients is far below. */
 #define STATE_BYTES_MAX (UINT64_C(4) << 30)
@@ -63,6 +64,11 @@ void state_writer_deinit(struct state_writer *w); /* also when init has failed *
 void state_add(struct state_writer *w, Asockd__State__Record *record);
 /* What is added can be read from this format on. */
 void state_needs(struct state_writer *w, uint32_t format);
+/* An older reader of a take-over refuses descriptors that it does not know. */
+static inline bool state_takes_drains(const struct state_writer *w)
+{
+    return w->most >= STATE_FORMAT_DRAINS;
+}
 /* The place of a descriptor, as records name it; -1: 0, none. */
 uint32_t state_add_descriptor(struct state_writer *w, int fd);
 /* The kernel's number of a socket; 0: unknown. */

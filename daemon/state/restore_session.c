@@ -21,6 +21,7 @@
 #include "daemon/session/session_quota.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
+#include "daemon/state/drains.h"
 #include "daemon/state/questions.h"
 #include "daemon/state/restore.h"
 #include "daemon/state/shared.h"
@@ -369,6 +370,7 @@ static void cut_sockets(struct session *s)
 
 void state_resume(struct worker *w)
 {
+    drains_resume(w);
     list_for_each (&w->sessions, it) {
         struct session *s = container_of(it, struct session, node);
         struct sock *sock;

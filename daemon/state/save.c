@@ -24,6 +24,7 @@
 #include "daemon/session/sock_bound.h"
 #include "daemon/state/counters.h"
 #include "daemon/state/datagrams.h"
+#include "daemon/state/drains.h"
 #include "daemon/state/history.h"
 #include "daemon/state/lent.h"
 #include "daemon/state/policy.h"
@@ -46,6 +47,7 @@ void state_save_daemon(struct state_writer *out, const struct worker *w, int loc
     Asockd__State__Daemon daemon = ASOCKD__STATE__DAEMON__INIT;
     struct state_counters room;
     struct state_policy policy;
+    struct drains_room drains = {.drains = NULL};
     struct history_room history = {.denials = NULL};
 
     daemon.version = save_text(PACKAGE_VERSION);
@@ -57,11 +59,12 @@ void state_save_daemon(struct state_writer *out, const struct worker *w, int loc
     daemon.lock = state_add_descriptor(out, lock);
     state_save_counters(&w->stats, &room, &daemon);
     state_save_policy(w->policy, &policy, &daemon);
-    if (history_save(w, &history, &daemon) < 0)
+    if (drains_save(out, w, &drains, &daemon) < 0 || history_save(w, &history, &daemon) < 0)
         out->error = -ENOMEM;
     record.kind_case = ASOCKD__STATE__RECORD__KIND_DAEMON;
     record.daemon = &daemon;
     state_add(out, &record);
+    drains_free_room(&drains);
     history_free_room(&history);
 }
 

@@ -33,7 +33,10 @@ bool state_may_carry(const struct session *s);
 bool state_carries(const struct session *s);
 /* Marks those that go (is_handed_over), which their sharers do too. How many. */
 uint32_t state_choose(struct worker *w);
-/* The first record. lock: of the runtime directory. Counts of what follows. */
+/*
+ * The first record, with what has no session any more, for state_leave_drains(), if the reader
+ * knows that. lock: of the runtime directory. Counts of what follows.
+ */
 void state_save_daemon(struct state_writer *out, const struct worker *w, int lock,
                        uint32_t listeners, uint32_t sessions);
 void state_save_listener(struct state_writer *out, const char *name, bool is_control,
@@ -45,6 +48,8 @@ void state_save_session(struct state_writer *out, const struct session *s);
  * log. Its memory goes in later steps.
  */
 void state_leave_session(struct session *s);
+/* The same of the connections that have no session any more. */
+void state_leave_drains(struct worker *w);
 /*
  * While nobody goes on with it: a TCP connection that is closed then is reset. state_resume() ends
  * that, too.

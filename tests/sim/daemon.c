@@ -344,11 +344,11 @@ static void load(struct cargo *c, void (*lost)(const struct kfile *end))
     }
     list_for_each (&d.listeners.list, it) {
         const struct listener *l = container_of(it, struct listener, node);
-        struct kfile *file = fd_file(l->fd);
 
-        file->refs++;
-        kept_listeners[l->kind == LISTENER_CONTROL] = file;
+        kept_listeners[l->kind == LISTENER_CONTROL] = fd_file(l->fd);
+        fd_file(l->fd)->refs++;
     }
+    state_leave_drains(w);
     list_for_each (&w->sessions, it) {
         struct session *s = container_of(it, struct session, node);
 
