@@ -101,8 +101,8 @@ static void check_audit(const struct config *config, struct policy_check *check)
         return;
     check->warnings++;
     fprintf(check->out,
-            "[Audit] File=%s: asockd.service may write only below " LOGS
-            "; allow this by ReadWritePaths= in a drop-in (systemctl edit asockd)\n",
+            "[Audit] File=%s: asockd.service can write only below " LOGS
+            "; set ReadWritePaths= in a drop-in (systemctl edit asockd)\n",
             path);
 }
 

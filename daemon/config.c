@@ -181,9 +181,13 @@ static int apply_servers(struct config *config, struct conf_reader *reader, cons
     int r = resolv_conf_servers(value, 53, &settings);
 
     if (r == -E2BIG)
-        return asock_conf_refuse(reader, "Servers= has more than %u addresses", DNS_SERVERS_MAX);
+        return asock_conf_refuse(reader, "Servers= has more than the allowed %u addresses",
+                                 DNS_SERVERS_MAX);
     if (r < 0)
-        return asock_conf_refuse(reader, "Servers=%s: not address[:port],...", value);
+        return asock_conf_refuse(reader,
+                                 "Servers=%s: not a list of address[:port] separated by "
+                                 "commas",
+                                 value);
     strcpy(config->servers, value);
     config->server.servers = config->servers;
     return 0;
@@ -194,7 +198,7 @@ static int apply_nat64(struct config *config, struct conf_reader *reader, const 
     int r = policy_nat64_parse(value, &config->server.policy.nat64);
 
     if (r == -E2BIG)
-        return asock_conf_refuse(reader, "Nat64Prefix= has more than %u prefixes",
+        return asock_conf_refuse(reader, "Nat64Prefix= has more than the allowed %u prefixes",
                                  POLICY_NAT64_MAX);
     if (r < 0)
         return asock_conf_refuse(reader,
@@ -216,7 +220,8 @@ static int apply_key(struct config *config, const struct key *key, struct conf_r
         return apply_nat64(config, reader, value);
     case KEY_LEVEL:
         if (config_parse_level(value, &level) < 0)
-            return asock_conf_refuse(reader, "%s=%s is not a level", key->name, value);
+            return asock_conf_refuse(reader, "%s=%s is not error, warning, notice, info or debug",
+                                     key->name, value);
         if (!config->is_log_level_given)
             config->log_level = level;
         return 0;

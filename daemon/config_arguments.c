@@ -22,10 +22,9 @@
 
 static const char help[] =
     "Usage: asockd [OPTION]...\n"
-    "Owns network sockets for local programs that have none.\n"
-    "\n"
+    "Owns network sockets for local programs that have none.\n\n"
     "      --runtime-dir DIR  create the sockets in DIR (default /run/asockd);\n"
-    "                         not used if the service manager passes them\n"
+    "                         not used if the service manager passes sockets\n"
     "      --take-over DIR    take over the clients, connections and operations of the\n"
     "                         running asockd whose sockets are in DIR\n"
     "      --config FILE      read FILE instead of " CONFIG_NAME "\n"
@@ -37,11 +36,11 @@ static const char help[] =
     "                         globally reachable addresses\n"
     "      --allow-any        without policy files, let every client connect to every\n"
     "                         address, including this host's own\n"
-    "      --check [FILE]...  look for mistakes in policy files and exit; without FILE,\n"
-    "                         in all files that the daemon would read\n"
+    "      --check [FILE]...  check policy files for mistakes and exit; without FILE,\n"
+    "                         check all files that the daemon would read\n"
     "      --judge NAME=VALUE...\n"
-    "                         print the policy's answer to a connect and exit; used by\n"
-    "                         asockctl policy test\n"
+    "                         print the policy's decision about a connect request and\n"
+    "                         exit; used by asockctl policy test\n"
     "      --log-level LEVEL  error, warning, notice (default), info or debug\n" SECCOMP_HELP
     "      --help             print this help and exit\n"
     "      --version          print the version and exit\n"
@@ -133,7 +132,9 @@ static int apply_option(struct config *config, int option, const char *argument)
         config->is_log_level_given = true;
         if (config_parse_level(argument, &config->log_level) == 0)
             return 0;
-        fprintf(stderr, "asockd: --log-level: \"%s\" is not a level\n", argument);
+        fprintf(stderr,
+                "asockd: --log-level: \"%s\" is not error, warning, notice, info or debug\n",
+                argument);
         return misused();
 #ifdef HAVE_INSTRUMENTS
     case OPT_SECCOMP:

@@ -245,9 +245,10 @@ static const char *fault_of(const struct stat *st)
     if (!S_ISREG(st->st_mode))
         return "not a regular file";
     if (st->st_uid != 0 && st->st_uid != geteuid())
-        return "it belongs to another user; chown it to the daemon's user or to root";
+        return "it belongs to another user; change its owner to the daemon's user or to root "
+               "(chown)";
     if (st->st_mode & (S_IWGRP | S_IWOTH))
-        return "others may write to it; run chmod go-w on it";
+        return "other users can write to it; change its mode (chmod go-w)";
     return NULL;
 }
 

@@ -146,16 +146,14 @@ static void check_denied_name(const struct checking *c, const struct policy_rule
         return;
     other = policy_port_tree_least(c->own, rule->first, rule->last);
     if (other != PORT_TREE_NONE) {
-        warn(c, rule->line,
-             "denies only the name: line %u allows addresses, which may be those of the host",
+        warn(c, rule->line, "denies only the name: line %u allows addresses that the name may have",
              c->file->rules[other].line);
         return;
     }
     other = policy_port_tree_least(c->everybody, rule->first, rule->last);
     if (other != PORT_TREE_NONE) {
         allow = find_rule(c->all, other, &file);
-        warn(c, rule->line,
-             "denies only the name: %s:%u allows addresses, which may be those of the host",
+        warn(c, rule->line, "denies only the name: %s:%u allows addresses that the name may have",
              file->path, allow->line);
     }
 }
@@ -338,7 +336,7 @@ static void check_match(const struct checking *c)
         const struct match_value *value = &listeners->values[i];
 
         if (strcmp(value->text, "control") == 0)
-            warn(c, value->line, "the control listener serves no sockets");
+            warn(c, value->line, "clients of the control listener cannot open network sockets");
         else if (c->check->has_listener && !c->check->has_listener(c->check->data, value->text))
             warn(c, value->line, "there is no listener %s", value->text);
     }
@@ -358,7 +356,7 @@ static void check_learning(const struct checking *c)
 
     clock_gettime(CLOCK_REALTIME, &now);
     if (c->file->is_learning && now.tv_sec >= c->file->learn_until)
-        warn(c, c->file->learn_line, "that day has passed: nothing is learned");
+        warn(c, c->file->learn_line, "this day has passed, so learn mode is off");
 }
 
 static void check_rules(const struct checking *c)

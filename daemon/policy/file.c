@@ -222,7 +222,10 @@ static int begin_section(struct parsing *p, const char *name)
         if (strcmp(sections[i], name) != 0)
             continue;
         if (p->kind == POLICY_RESTRICTION && i != SECTION_RULES)
-            return asock_conf_refuse(p->reader, "[%s]: a restriction can only have [Rules]", name);
+            return asock_conf_refuse(p->reader,
+                                     "[%s]: a restriction can have only the section "
+                                     "[Rules]",
+                                     name);
         if (p->section_lines[i])
             return asock_conf_refuse(p->reader, "[%s] is given twice", name);
         p->section = i;

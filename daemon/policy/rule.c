@@ -200,7 +200,7 @@ int policy_rule_parse_ports(struct conf_reader *reader, char *text, struct servi
     if (r == 0)
         r = parse_port(reader, dash + 1, NULL, &rule->last);
     if (r == 0 && rule->first >= rule->last)
-        return asock_conf_refuse(reader, "%u-%u is not a range: the lower port comes first",
+        return asock_conf_refuse(reader, "%u-%u is not a range: the lower port must come first",
                                  rule->first, rule->last);
     return r;
 }

@@ -130,7 +130,7 @@ static int add_source(struct policy_egress *egress, struct conf_reader *reader, 
         return 0;
     }
     return asock_conf_refuse(
-        reader, "\"%s\": Source= takes one address of each family, and none with a scope", text);
+        reader, "\"%s\": Source= takes one address of each family, without a scope", text);
 }
 
 static int parse_source(struct policy_egress *egress, struct conf_reader *reader, const char *value)

@@ -36,7 +36,7 @@ static const char *problem_of(int r)
     case -EEXIST:
         return "a listener of that name already exists";
     case -E2BIG:
-        return "there are already as many listeners as are allowed";
+        return "the maximum number of listeners has been reached";
     default:
         return "the daemon is out of memory";
     }
@@ -49,13 +49,14 @@ static int take(struct listeners *ls, const char *name, int fd,
 
     if (fd < 0 || !is_listener(fd)) {
         snprintf(ret_text, INSPECT_TEXT_MAX, "%s",
-                 fd < 0 ? "the request came without a descriptor"
+                 fd < 0 ? "the request did not include a descriptor"
                         : "the descriptor is not a listening Unix stream socket");
         return -EINVAL;
     }
     if (!listener_name_is_valid(name)) {
         snprintf(ret_text, INSPECT_TEXT_MAX,
-                 "a listener's name has 1 to %u letters, digits, - and _, and is not \"control\"",
+                 "a listener's name must have 1 to %u letters, digits, - and _, and must not be "
+                 "\"control\"",
                  LISTENER_NAME_MAX);
         return -EINVAL;
     }

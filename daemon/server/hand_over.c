@@ -136,14 +136,14 @@ static const char *reason(int r)
 {
     switch (r) {
     case -ECANCELED:
-        return "it cannot continue with the data that it got; its log says why";
+        return "it cannot continue with the data that it received; its log says why";
     case -ETIMEDOUT:
         return "it does not answer in time";
     case -EPROTONOSUPPORT:
-        return "it is older, and cannot read the state of all clients";
+        return "it is an older version that cannot read the state of all clients";
     case -EPIPE:
     case -ECONNRESET:
-        return "it has ended";
+        return "it has exited";
     default:
         return strerror(-r);
     }
@@ -157,7 +157,7 @@ static void fail(struct hand_over *h, struct session *asker, int r)
      * its own turn.
      */
     link_send(asker->transport.fd, LINK_FAILED, 0, NULL, 0, 0);
-    log_warning("asockd was not replaced by process %d, and continues: %s",
+    log_warning("process %d could not take over from this asockd, which continues: %s",
                 (int)asker->identity.pid, reason(r));
     session_end(asker, ERR_SUCCESS, NULL);
 }
@@ -235,20 +235,22 @@ static const char *problem(const struct hand_over *h, const struct session *aske
     const struct listeners *ls = h->listeners;
 
     if (asker->identity.uid != geteuid() && asker->identity.uid != 0)
-        return "only the daemon's own user, and root, can take over";
+        return "only root and the daemon's own user can take over";
     if (format < STATE_FORMAT_FIRST)
-        return "the daemon hands over in another format: restart it";
+        return "the daemon uses a different format for its state; restart it instead";
     if (h->op || ls->worker->is_stopping)
         return "the daemon is already being replaced, or is stopping";
     if (ls->lock_fd < 0)
-        return "the service manager has started this daemon: restart its unit";
+        return "this daemon was started by the service manager; restart its unit instead";
     list_for_each (&ls->list, it) {
         const struct listener *l = container_of(it, struct listener, node);
 
         if (l->is_added)
-            return "a listener was added while the daemon ran: remove it first (asockctl listener remove)";
+            return "a listener was added while the daemon was running; remove it first (asockctl "
+                   "listener remove)";
         if (l->path[0] != '/')
-            return "the daemon was started with a directory that does not begin with /";
+            return "the daemon was started with a directory that does not begin with /; restart it "
+                   "instead";
     }
     return NULL;
 }

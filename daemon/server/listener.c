@@ -160,7 +160,7 @@ static void admit(struct listener *l, int fd, uint64_t accepted, bool is_paid)
     subids_mark(l->listeners->worker->subids, &identity);
     if (l->sharer && !is_of_sharer(&identity, l->sharer)) {
         identity_deinit(&identity);
-        turn_away(l, fd, ERR_ACCESS_DENIED, "this listener is for processes of another user");
+        turn_away(l, fd, ERR_ACCESS_DENIED, "this listener is only for processes of another user");
         return;
     }
     if (session_new(&config, fd, &identity, why, &s) < 0) {
@@ -241,7 +241,9 @@ static int accept_with_spare(struct listener *l)
 
     ls->worker->stats.accept_stalls++;
     if (may_log(ls, &ls->stall_logged))
-        log_warning("listener %s: out of descriptors, clients are rejected", l->name);
+        log_warning("listener %s: no descriptor is free, so clients are rejected (raise "
+                    "LimitNOFILE= or ulimit -n)",
+                    l->name);
     open_spare(ls);
     close_spare(ls);
     fd = accept_fd(l);

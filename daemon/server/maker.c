@@ -242,7 +242,7 @@ static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
     if (r < 0) {
         if (fd >= 0)
             close(fd);
-        lose(m, r == -EPROTO ? "has sent an invalid answer" : "has ended");
+        lose(m, r == -EPROTO ? "sent an invalid answer" : "has ended");
         return;
     }
     set_late(m, false);
@@ -291,9 +291,9 @@ static const char *reason(int r)
     case -ENOENT:
         return "it cannot be created; the tmpfiles.d(5) file that comes with asockd creates it";
     case -EPERM:
-        return "it does not belong to asockd, or others may write there";
+        return "it does not belong to asockd's user, or other users can write to it";
     case -EADDRINUSE:
-        return "another asockd uses it";
+        return "another asockd is using it";
     case -ETIMEDOUT:
         return "it could not be created in time";
     default:
@@ -376,7 +376,8 @@ void maker_attach(struct maker *m, struct worker *w)
 /* What was asked for ends, and so does what will be. */
 static int fail_beginning(struct maker *m, const char *path, int r)
 {
-    log_warning("SHARE, and with it \"asockctl run\", is not available: %s: %s", path, reason(r));
+    log_warning("shared listeners, which asockctl run needs, are not available: %s: %s", path,
+                reason(r));
     close_ends(m);
     worker_defer(m->worker, &m->next);
     return r;

@@ -59,7 +59,7 @@ uint64_t plan_raise_descriptor_limit(void)
 
         limit.rlim_cur = limit.rlim_max;
         if (setrlimit(RLIMIT_NOFILE, &limit) < 0) {
-            log_warning("RLIMIT_NOFILE stays at %llu: %s", (unsigned long long)before,
+            log_warning("cannot raise RLIMIT_NOFILE above %llu: %s", (unsigned long long)before,
                         strerror(errno));
             limit.rlim_cur = before;
         }
@@ -85,14 +85,14 @@ int plan_descriptors(const struct server_config *config, uint64_t used, uint64_t
     int r = plan_share_descriptors(limit > used ? limit - used : 0, config->clients, ret);
 
     if (r < 0) {
-        log_error(
-            "asockd: %llu descriptors (RLIMIT_NOFILE) are too few; %llu are needed (LimitNOFILE=, "
-            "ulimit -n)",
-            (unsigned long long)limit, (unsigned long long)(FDS_MIN + used));
+        log_error("asockd: RLIMIT_NOFILE is %llu, but at least %llu descriptors are needed (raise "
+                  "LimitNOFILE= or ulimit -n)",
+                  (unsigned long long)limit, (unsigned long long)(FDS_MIN + used));
         return r;
     }
     if (ret->clients < config->clients)
-        log_notice("%llu descriptors (RLIMIT_NOFILE) are enough for only %u clients",
+        log_notice("RLIMIT_NOFILE is %llu, which is enough for only %u clients (raise LimitNOFILE= "
+                   "or ulimit -n)",
                    (unsigned long long)limit, (unsigned int)ret->clients);
     return 0;
 }

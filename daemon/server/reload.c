@@ -180,7 +180,7 @@ static int set_resolver(struct reload_files *f)
     if (r < 0)
         snprintf(f->error, sizeof(f->error), "name servers \"%s\": %s",
                  f->config->servers ? f->config->servers : "",
-                 r == -EINVAL ? "not \"address[:port],...\"" : strerror(-r));
+                 r == -EINVAL ? "not a list of address[:port] separated by commas" : strerror(-r));
     return r;
 }
 
@@ -235,11 +235,12 @@ static void compare(const struct server_config *a, const struct server_config *b
 static void log_report(const struct reload_report *report)
 {
     log_notice(
-        "reloaded: %u connect%s cancelled, %u connection%s ended, %u still open that would now be denied",
+        "reloaded: %u connect request%s cancelled, %u connection%s ended, %u still open that the "
+        "policy now denies",
         (unsigned int)report->cancelled, text_plural(report->cancelled),
         (unsigned int)report->closed, text_plural(report->closed), (unsigned int)report->denied);
     if (report->restart[0])
-        log_warning("changed, but in force only after a restart: %s", report->restart);
+        log_warning("changed, but takes effect only after a restart: %s", report->restart);
 }
 
 /*

@@ -104,7 +104,7 @@ static void begin_end(struct server *server, const char *why)
 {
     struct worker *w = &server->worker;
 
-    log_notice("asockd stops: %s", why);
+    log_notice("asockd is stopping: %s", why);
     notifier_stop(&server->notifier);
     server->reload.listeners = NULL;
     listeners_close(&server->listeners);
@@ -124,7 +124,7 @@ static void begin_stop(struct server *server, const char *why)
  */
 static void begin_restart(struct server *server)
 {
-    log_notice("asockd passes its clients on to the next process");
+    log_notice("asockd is passing its clients to the next process");
     gates_empty(&server->listeners.gates, NULL); /* so that they, too, are ended or passed on */
     store_end_others(&server->store);
     begin_end(server, "restart");
@@ -329,7 +329,8 @@ static int init_worker(struct server *server)
     }
     r = resolver_new(w->loop, &options, &w->resolver);
     if (r == -EINVAL)
-        log_error("asockd: name servers \"%s\": not \"address[:port],...\"", config->servers);
+        log_error("asockd: name servers \"%s\": not a list of address[:port] separated by commas",
+                  config->servers);
     else if (r < 0)
         log_error("asockd: cannot start the resolver: %s", strerror(-r));
     return r;
@@ -366,9 +367,8 @@ static int give_up_capabilities(void)
     if (r < 0)
         log_error("asockd: cannot drop capabilities: %s", strerror(-r));
     if (r > 0)
-        log_notice(
-            "asockd was started with capabilities and has given up all of them; start it as a user who "
-            "has none, as its unit does");
+        log_notice("asockd was started with capabilities and has dropped them; start it as an "
+                   "unprivileged user, as its unit does");
     return r;
 }
 
@@ -408,7 +408,7 @@ static int server_init(struct server *server, const struct server_config *config
     plan_widen_descriptor_table(limit);
     r = maker_fork(&server->shared.maker, config->without_filter);
     if (r < 0)
-        log_warning("cannot start the process that makes shared listeners: %s", strerror(-r));
+        log_warning("cannot start the process that creates shared listeners: %s", strerror(-r));
     r = init_worker(server);
     /* Whoever sees the sockets may signal: it is heard when the loop runs. */
     if (r >= 0)
@@ -486,7 +486,8 @@ int server_run(const struct server_config *config)
 
     r = server_init(&server, config);
     if (r >= 0) {
-        log_notice("asockd " PACKAGE_VERSION " runs: %u listener%s, %u clients, %u sockets",
+        log_notice("asockd " PACKAGE_VERSION " is running: %u listener%s, at most %u clients and "
+                   "%u sockets",
                    server.listeners.count, text_plural(server.listeners.count),
                    (unsigned int)quota_usage(server.worker.quota, QUOTA_CLIENTS).most,
                    (unsigned int)server.worker.fds_max);

@@ -371,11 +371,10 @@ static void on_lost(struct maker *maker, const char *why)
     struct shared_listeners *shared = container_of(maker, struct shared_listeners, maker);
 
     shared->sharing.problem =
-        "asockd cannot create shared listeners until it is restarted: the process that makes them "
-        "has ended";
+        "asockd cannot create shared listeners until it is restarted: the process that creates "
+        "them has exited";
     log_error(
-        "the process that makes shared listeners %s: SHARE, and with it \"asockctl run\", fails until asockd is "
-        "restarted",
+        "the process that creates shared listeners %s; asockctl run fails until asockd is restarted",
         why);
 }
 
@@ -385,15 +384,15 @@ static void on_maker_late(struct maker *maker)
 
     shared->sharing.problem =
         maker->is_late
-            ? "asockd cannot create shared listeners at present: the process that makes them does "
+            ? "asockd cannot currently create shared listeners: the process that creates them does "
               "not answer"
             : NULL;
     if (maker->is_late)
         log_warning(
-            "the process that makes shared listeners does not answer: SHARE, and with it \"asockctl run\", "
-            "fails until it does");
+            "the process that creates shared listeners does not answer; asockctl run fails until "
+            "it does");
     else
-        log_notice("the process that makes shared listeners answers again");
+        log_notice("the process that creates shared listeners answers again");
 }
 
 void shared_listeners_init(struct shared_listeners *shared, struct listeners *ls)

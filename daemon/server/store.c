@@ -137,9 +137,9 @@ static void peek_descriptors(struct found *f)
         }
     }
     if (f->count < f->expected)
-        log_error("the state of the previous process lacks %u of %u descriptors: %s",
+        log_error("%u of the %u descriptors of the previous process are missing: %s",
                   (unsigned int)(f->expected - f->count), (unsigned int)f->expected,
-                  r == -EAGAIN || r == -EPIPE ? "they are not in the service manager's store"
+                  r == -EAGAIN || r == -EPIPE ? "the service manager's store does not have them"
                                               : strerror(-r));
 }
 
@@ -203,7 +203,7 @@ static int read_state(struct found *f, struct state_reader *in, const char **ret
         peek_descriptors(f);
         r = state_open(in, f->memfd);
     }
-    *ret_what = r == -EPROTONOSUPPORT                          ? "it has another format"
+    *ret_what = r == -EPROTONOSUPPORT                          ? "it has a different format"
                 : r == -EBADMSG || r == -EPERM || r == -EPROTO ? "it is damaged"
                                                                : strerror(-r);
     return r;
@@ -254,7 +254,8 @@ static int restore(struct found *f, struct state_reader *in)
 /* It is all there for the next process, which may have more memory: count_attempt(). */
 static _Noreturn void leave_to_next(void)
 {
-    log_error("no memory for the state of the previous process: the next process tries again");
+    log_error("there is not enough memory for the state of the previous process; the next process "
+              "will try again");
     _exit(EXIT_FAILURE);
 }
 
@@ -279,7 +280,7 @@ void store_restore(struct store *s)
     if (!count_attempt(s->found)) {
         log_error(
             "the state of the previous process is dropped, and its clients are disconnected: %d "
-            "processes ended while they read it",
+            "processes exited while reading it",
             STORE_ATTEMPTS);
         discard_rest(s->found);
         return;
@@ -311,7 +312,8 @@ void store_resume(struct store *s, struct notifier *n)
     if (s->found < 0)
         return;
     log_notice(
-        "%u client%s, %u socket%s and %u operation%s of the previous process continue, after %u ms",
+        "took over %u client%s, %u socket%s and %u operation%s from the previous process within %u "
+        "ms",
         (unsigned int)s->sessions, text_plural(s->sessions), (unsigned int)s->sockets,
         text_plural(s->sockets), (unsigned int)s->ops, text_plural(s->ops),
         (unsigned int)s->paused_ms);

@@ -103,9 +103,11 @@ static int greet(int fd, const char *dir)
     if (r < 0)
         return fail(dir, r, NULL);
     if (reply.kind != KIND_WELCOME)
-        return fail(dir, -EPROTO, text[0] ? text : "its answer is not a Welcome");
+        return fail(dir, -EPROTO, text[0] ? text : "it did not answer with Welcome");
     if (!(reply.welcome.verbs & UINT64_C(1) << VERB_TAKE_OVER))
-        return fail(dir, -EOPNOTSUPP, "its version cannot hand over: stop it, and start this one");
+        return fail(dir, -EOPNOTSUPP,
+                    "its version does not support take-over; stop it and start "
+                    "this one");
     return 0;
 }
 
@@ -155,7 +157,7 @@ static int receive_state(struct cargo *c, uint64_t until)
     if (r < 0)
         return r;
     if (message.kind == LINK_FAILED)
-        c->what = "it cannot hand over; its log says why";
+        c->what = "it cannot hand over its clients; its log says why";
     if (message.kind != LINK_STATE || count != 1 || message.number > STATE_DESCRIPTORS_MAX)
         return -EPROTO;
     c->memfd = descriptors[0];
@@ -205,7 +207,7 @@ static int on_listener(void *data, const struct state_listener *listener)
                                          : is_configured(c, listener->name);
 
     if (!is_known || listener->path[0] != '/') {
-        c->what = "its listeners are not those of this configuration: restart it instead";
+        c->what = "its listeners differ from those in this configuration; restart it instead";
         return -EINVAL;
     }
     return listeners_add(c->listeners, listener->is_control ? LISTENER_CONTROL : LISTENER_CLIENT,
@@ -234,7 +236,8 @@ static int restore(struct cargo *c)
     int e = state_open(&in, c->memfd);
 
     if (e < 0) {
-        c->what = e == -EPROTONOSUPPORT ? "its state has another format" : "its state is damaged";
+        c->what = e == -EPROTONOSUPPORT ? "its state has a different format"
+                                        : "its state is damaged";
         return e;
     }
     e = state_restore(&r, &in);
@@ -242,7 +245,7 @@ static int restore(struct cargo *c)
     if (e < 0 && !c->what)
         c->what = r.what;
     if (e == 0 && c->listeners->count != (c->spec_count ? c->spec_count : 1) + 1) {
-        c->what = "its listeners are not those of this configuration: restart it instead";
+        c->what = "its listeners differ from those in this configuration; restart it instead";
         e = -EINVAL;
     }
     c->pidfd = r.pid > 0 ? (int)syscall(SYS_pidfd_open, r.pid, 0) : -1;
@@ -283,7 +286,8 @@ static int agree(struct cargo *c, uint64_t until)
         r = link_receive(c->arrival->fd, &message, descriptors, &count,
                          time_now_ms() + TAKE_OVER_MS);
     if ((r == -EPIPE || r == -ECONNRESET) && has_ended(c)) {
-        log_warning("the other asockd ended while it handed over its clients; they continue");
+        log_warning(
+            "the other asockd exited while it was handing over its clients, which continue");
         return 0;
     }
     if (r == 0 && message.kind == LINK_FAILED)
@@ -299,7 +303,7 @@ static int check_all_taken(struct cargo *c)
     for (uint32_t i = 0; i < c->count; i++) {
         if (c->taken[i])
             continue;
-        c->what = "it hands over data that this version does not know";
+        c->what = "it sent data that this version does not support";
         return -EPROTO;
     }
     return 0;

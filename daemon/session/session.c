@@ -178,7 +178,7 @@ static void on_no_hello(struct deadline *deadline)
     struct session *s = container_of(deadline, struct session, hello);
     char text[64];
 
-    snprintf(text, sizeof(text), "no Hello within %u seconds",
+    snprintf(text, sizeof(text), "the client did not send Hello within %u seconds",
              (unsigned int)s->worker->hello_ms / 1000);
     session_end(s, ERR_TIMED_OUT, text);
 }

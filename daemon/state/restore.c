@@ -83,7 +83,7 @@ static int restore_listener(struct state_reader *in, struct state_restorer *r)
         return e;
     e = restore_claim(r, record->listener->descriptor, &fd);
     if (e == 0 && verify_listener(fd, record->listener->cookie, record->listener->path) < 0)
-        e = restore_fail(r, "a listener's descriptor is not what the state says");
+        e = restore_fail(r, "a listener's descriptor does not match the state");
     listener = (struct state_listener){record->listener->name, record->listener->path,
                                        record->listener->is_control, fd};
     if (e == 0)
@@ -173,7 +173,7 @@ static int restore_daemon(struct state_reader *in, struct state_restorer *r,
     if (from->lock || !r->saves_what_it_can)
         e = restore_claim(r, from->lock, &r->lock);
     if (e == 0 && from->lock && verify_lock(r->lock) < 0)
-        e = restore_fail(r, "the lock is not what the state says");
+        e = restore_fail(r, "the lock does not match the state");
     r->next_id = from->next_id;
     r->saved = from->saved;
     r->pid = from->pid;

@@ -83,7 +83,7 @@ static int restore_identity(struct state_restorer *r, const Asockd__State__Ident
         if (e < 0)
             return e;
         if (verify_process(ret->pidfd, ret->pid) < 0)
-            return restore_miss(r, "a process descriptor is not what the state says");
+            return restore_miss(r, "a process descriptor does not match the state");
     }
     return copy_groups(ret, from);
 }
@@ -246,7 +246,7 @@ static int make(struct state_restorer *r, const Asockd__State__Session *from, in
     if (e < 0)
         return e;
     if (verify_client(fd, from->cookie, identity) < 0)
-        return restore_miss(r, "a client's descriptor is not what the state says");
+        return restore_miss(r, "a client's descriptor does not match the state");
     if (policy_looks_at_groups(r->worker->policy))
         identity_read_groups(identity, fd);
     e = session_new(&config, fd, identity, why, ret);

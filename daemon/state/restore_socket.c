@@ -164,7 +164,7 @@ static int adopt(struct state_restorer *r, struct sock *sock, const Asockd__Stat
         return e;
     e = verify(sock, fd, from);
     if (e < 0) {
-        e = restore_miss(r, "a connection's descriptor is not what the state says");
+        e = restore_miss(r, "a connection's descriptor does not match the state");
         if (e == -ENODATA)
             state_discard(fd);
         return e;
@@ -500,7 +500,7 @@ static int restore_attempt(struct state_restorer *r, struct op *op,
         op->sock->worker->fds_used++;
         return 0;
     }
-    e = restore_miss(r, "an attempt's descriptor is not what the state says");
+    e = restore_miss(r, "an attempt's descriptor does not match the state");
     if (e == -ENODATA)
         state_discard(fd);
     return e == -ENODATA ? 0 : e;

@@ -155,7 +155,7 @@ static int restore_buffer(struct state_restorer *r, struct session *s,
     if (e == 0)
         e = session_restore_buffer(s, from->id, fd, from->length);
     if (e < 0)
-        return lost(r, s, fd, e, "shared memory is not what the state says");
+        return lost(r, s, fd, e, "shared memory does not match the state");
     buffer = session_buffer_at(s, from->id);
     if (!buffer || !buffer->shm)
         return 0;
@@ -179,7 +179,7 @@ static int restore_status(struct state_restorer *r, struct session *s, uint32_t 
     if (e == 0)
         return 0;
     keep_contents(s);
-    return lost(r, s, fd, e, "a status page is not what the state says");
+    return lost(r, s, fd, e, "a status page does not match the state");
 }
 
 /* The status page has its descriptor by now. What is lost is not missed: its session ends. */

@@ -97,7 +97,7 @@ static int restore_one(struct state_restorer *r, struct session *s,
         return restore_fail(r, "a shared listener's name is too long");
     e = restore_claim(r, from->descriptor, &past.fd);
     if (e == 0 && verify_listener(past.fd, from->cookie, path) < 0)
-        e = restore_miss(r, "a shared listener's descriptor is not what the state says");
+        e = restore_miss(r, "a shared listener's descriptor does not match the state");
     if (e == 0)
         e = sharing ? sharing->restore(s, &past)
                     : restore_miss(r, "this daemon cannot have shared listeners");

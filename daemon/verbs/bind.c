@@ -49,7 +49,7 @@ static const struct op_class bind_class = {
 static int check_state(struct op *op)
 {
     if (op->sock->dgram && op->sock->ns.fd >= 0 && !op->sock->bound) {
-        op->text = "the socket already has a port, because it has sent";
+        op->text = "the socket already has a port, because it has sent a datagram";
         return ERR_INVALID_ARGUMENT;
     }
     switch (op->sock->state) {
@@ -59,10 +59,10 @@ static int check_state(struct op *op)
         return ERR_OPERATION_ABORTED;
     case SOCK_BOUND:
     case SOCK_LISTENING:
-        op->text = "the socket is bound already";
+        op->text = "the socket is already bound";
         return ERR_INVALID_ARGUMENT;
     default:
-        op->text = "the socket is connected, or was asked to connect";
+        op->text = "the socket is already connected or connecting";
         return ERR_INVALID_ARGUMENT;
     }
 }

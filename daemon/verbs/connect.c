@@ -476,7 +476,7 @@ static int check_connect(struct op *op, const struct call *call)
     const struct sock *sock = op->sock;
 
     if (sock->bound) {
-        op->text = "the socket is bound: it can listen, not connect";
+        op->text = "a bound socket can listen but not connect";
         return ERR_OPERATION_NOT_SUPPORTED;
     }
     if (sock->dgram && call->payload_len > 0)

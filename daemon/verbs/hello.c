@@ -76,7 +76,9 @@ int hello(struct session *s, const struct call *call)
         return 0;
     }
     if (request->hello.version < PROTOCOL_VERSION) {
-        session_end(s, ERR_VERSION_NOT_SUPPORTED, "this daemon speaks version 1");
+        session_end(s, ERR_VERSION_NOT_SUPPORTED,
+                    "this daemon supports only version 1 of the "
+                    "protocol");
         return 0;
     }
     if (request->hello.name)

@@ -139,18 +139,18 @@ int verb_set_option(struct op *op, const struct call *call)
     if (r->option.option == OPTION_DUAL_MODE && sock->family == FAMILY_INET)
         return ERR_PROTOCOL_OPTION;
     if (!sock_may_set(sock, r->option.option)) {
-        op->text = "the policy does not let this client set that option: [Egress] Options=";
+        op->text = "the policy does not allow this client to set this option ([Egress] Options=)";
         return ERR_ACCESS_DENIED;
     }
     /* Waiting connections keep the sizes that were set when they arrived. */
     if ((r->option.option == OPTION_RECEIVE_BUFFER || r->option.option == OPTION_SEND_BUFFER) &&
         sock->state == SOCK_LISTENING) {
-        op->text = "set a listener's buffers before it listens";
+        op->text = "the buffer sizes of a listener must be set before it listens";
         return ERR_INVALID_ARGUMENT;
     }
     /* The kernel's queue may have some already, which it would then give out as one datagram. */
     if (r->option.option == OPTION_COALESCE && r->option.value.number == 0 && sock->ns.fd >= 0) {
-        op->text = "coalescing cannot be turned off on a socket that is in use";
+        op->text = "coalescing cannot be disabled on a socket that is in use";
         return ERR_INVALID_ARGUMENT;
     }
     options = options_of(sock);

@@ -28,7 +28,7 @@ static int check(struct op *op)
     const struct sharing *sharing = s->worker->sharing;
 
     if (!sharing || sharing->problem) {
-        op->text = sharing ? sharing->problem : "this asockd does not create shared listeners";
+        op->text = sharing ? sharing->problem : "this daemon does not create shared listeners";
         return ERR_OPERATION_NOT_SUPPORTED;
     }
     if (session_identity(s)->uid == IDENTITY_ID_UNKNOWN) {

@@ -373,7 +373,7 @@ class Policy(PolicyTest):
                                   timeout=DEADLINE, check=False)
         self.assertEqual((done.returncode, done.stderr), (1, b"asockd: standard output: No space left on device\n"))
         self.assertEqual(self.check(names, good), (
-            0, f"{names}:2: denies only the name: {good}:2 allows addresses, which may be those of the host\n"
+            0, f"{names}:2: denies only the name: {good}:2 allows addresses that the name may have\n"
             "2 files, 2 rules, 1 warning\n", ""))
         self.assertEqual(self.check("--allow-any", good)[0], 2)
         self.assertEqual(self.check("--policy", good, good)[0], 2)
@@ -445,7 +445,7 @@ class Policy(PolicyTest):
         for path, warns in (("/srv/asockd.json", True), ("/var/log/asockd.json", True), ("/var/log/asockd/a.json", False)):
             config = self.write(f"[Audit]\nFile={path}\n")
             status, out, err = self.check("--config", config)
-            self.assertEqual((status, err, out.startswith(f"[Audit] File={path}: asockd.service may write only below "
+            self.assertEqual((status, err, out.startswith(f"[Audit] File={path}: asockd.service can write only below "
                                                           "/var/log/asockd; ")), (0, "", warns), out)
 
     def test_check_of_everything(self):
@@ -464,7 +464,7 @@ class Policy(PolicyTest):
                            ("policy.d/2.policy", "[Rules]\nAllow=tcp * *\n"), ("asockd.conf", "[Limits]\nSockets=16\n")):
             with open(os.path.join(folder, name), "w", encoding="ascii") as file:
                 file.write(text)
-        warning = f"{policies}/1.policy:2: denies only the name: {policies}/2.policy:2 allows addresses, which may be those of the host\n"
+        warning = f"{policies}/1.policy:2: denies only the name: {policies}/2.policy:2 allows addresses that the name may have\n"
         self.assertEqual(self.check(*arguments), (0, warning + "2 files, 2 rules, 1 warning\n", ""))
         with open(os.path.join(folder, "asockd.conf"), "a", encoding="ascii") as file:
             file.write("Sockets=17\n")

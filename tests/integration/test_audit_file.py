@@ -200,7 +200,7 @@ class Refused(unittest.TestCase):
         for path in ("DIR/group", "DIR/all"):
             done = self.start(path)
             self.assertEqual(done.returncode, 1, done.stdout)
-            self.assertIn("others may write to it", done.stdout)
+            self.assertIn("other users can write to it", done.stdout)
 
     @unittest.skipUnless(os.getuid() == 0, "to give a file away needs root")
     def test_a_file_of_another_user(self):

@@ -94,7 +94,7 @@ class Listener(unittest.TestCase):
 
     def test_refused_by_the_daemon(self):
         said = self.add(name="a" * 32, status=1)
-        self.assertIn("a listener's name has 1 to 31 letters", said)
+        self.assertIn("a listener's name must have 1 to 31 letters", said)
         self.assertFalse(os.path.exists(self.path))
         self.assertIn("there is no listener of that name", self.listener("remove", "nope", status=7))
         self.assertIn("was not added at run time", self.listener("remove", "default", status=1))

@@ -255,7 +255,7 @@ class GoesWrong(StoreTest):
             self.assertLess(self.daemon.fail_to_come(preexec_fn=dies_when_it_reads), 0)
         self.assertNotIn("is dropped, and its clients", self.log_since(mark))
         self.daemon.come()
-        self.assertIn("is dropped, and its clients are disconnected: 2 processes ended while they read it", self.log_since(mark))
+        self.assertIn("is dropped, and its clients are disconnected: 2 processes exited while reading it", self.log_since(mark))
         self.check_lost(wire, peer)
         self.daemon.wait(lambda: not self.daemon.manager.store)
         self.waiting()
@@ -293,7 +293,7 @@ class GoesWrong(StoreTest):
             data[8] = 99
             os.close(memfd)
             return [(kind, number, [self.seal(data)]), *messages[1:]]
-        self.check_unreadable(change, "cannot be read: it has another format")
+        self.check_unreadable(change, "cannot be read: it has a different format")
 
     def test_something_else_than_a_state(self):
         def change(messages):
@@ -429,7 +429,7 @@ class NoMemory(PolicyTest):
                 limit = most + (room << 20), resource.RLIM_INFINITY
                 status = self.daemon.fail_to_come(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit))
                 self.assertEqual(status, 1)
-                self.assertIn("no memory for the state of the previous process: the next process tries again",
+                self.assertIn("there is not enough memory for the state of the previous process; the next process will try again",
                               self.log_since(mark))
             self.daemon.come()
             if len(rooms) == 1:

@@ -147,7 +147,7 @@ class ServiceManager(ServerTest):
         self.addCleanup(wire.disconnect)
         wire.hello()
         _, _, err = self.end(daemon)
-        self.assertIn("started with capabilities and has given up all of them", err)
+        self.assertIn("started with capabilities and has dropped them", err)
         self.assertFalse(os.path.exists(os.path.join(base, "control.sock")))
 
     def watched(self, binary):

@@ -35,7 +35,7 @@ class GoesOn(TakeOverTest):
         with open(path, "w", encoding="ascii") as conf:
             conf.write("[Listener]\nName=another\n")
         self.check_fails("--allow-any", "--config", path)
-        self.assertIn("listeners are not those", self.daemon.output())
+        self.assertIn("listeners differ from those", self.daemon.output())
 
     def test_it_asks_and_dies(self):
         """At each step of it; what is asked for in vain costs no descriptor."""
@@ -111,7 +111,7 @@ class GoesOn(TakeOverTest):
         daemon.process, daemon.pid, daemon.pidfd = new, new.pid, os.pidfd_open(new.pid)
         peer.sendall(b"here")
         self.assertEqual(wire.whole(5)[1], b"here", daemon.output())
-        self.assertIn("ended while it handed over", daemon.output())
+        self.assertIn("exited while it was handing over", daemon.output())
         daemon.stop()
 
     def test_the_old_one_dies_behind_the_last_descriptor(self):
@@ -143,7 +143,7 @@ class GoesOn(TakeOverTest):
         self.assertEqual(new.wait(DEADLINE), 1)
         peer.sendall(b"here")
         self.assertEqual(wire.whole(5)[1], b"here", daemon.output())
-        self.assertIn("was not replaced", daemon.output())
+        self.assertIn("could not take over from this asockd", daemon.output())
 
     def test_an_invalid_policy(self):
         path = os.path.join(self.daemon.directory, "bad.policy")
@@ -183,7 +183,7 @@ class GoesOn(TakeOverTest):
             asker.close()
             wire.send(wire.make_close(7, 1))
             wire.settle()
-        self.assertIn("it is older, and cannot read", self.daemon.output())
+        self.assertIn("it is an older version that cannot read", self.daemon.output())
 
     def test_an_old_one_that_knows_only_the_first_format_and_ends(self):
         """The reason is not what it said of later formats."""

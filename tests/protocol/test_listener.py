@@ -105,7 +105,7 @@ class Listener(DaemonTest):
         for descriptor in others:
             self.assertEqual(self.ask("web", descriptor), (
                 pb.ERROR_INVALID_ARGUMENT, "the descriptor is not a listening Unix stream socket"))
-        self.assertEqual(self.ask("web"), (pb.ERROR_INVALID_ARGUMENT, "the request came without a descriptor"))
+        self.assertEqual(self.ask("web"), (pb.ERROR_INVALID_ARGUMENT, "the request did not include a descriptor"))
         self.assertEqual(self.descriptors(), before)
         os.close(writer)
         self.assertEqual(os.read(reader, 1), b"")
@@ -137,7 +137,7 @@ class Listener(DaemonTest):
         for number in range(LISTENERS - 2):
             self.assertEqual(self.ask(f"n{number}", sock)[0], pb.ERROR_SUCCESS)
         self.assertEqual(self.ask("more", sock), (
-            pb.ERROR_NO_BUFFER_SPACE, "there are already as many listeners as are allowed"))
+            pb.ERROR_NO_BUFFER_SPACE, "the maximum number of listeners has been reached"))
         for number in range(LISTENERS - 2):
             self.assertEqual(self.ask(f"n{number}", remove=True)[0], pb.ERROR_SUCCESS)
         self.assertEqual(self.ask("more", sock)[0], pb.ERROR_SUCCESS)

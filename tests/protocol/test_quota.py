@@ -102,7 +102,7 @@ class Hellos(QuotaTest):
         silent = [text for error, text in reasons if error == pb.ERROR_TIMED_OUT]
         self.assertIn(len(silent), (2, 4))
         self.assertEqual(len(silent) + len(turned_away), 8)
-        self.assertEqual(set(silent), {"no Hello within 1 seconds"})
+        self.assertEqual(set(silent), {"the client did not send Hello within 1 seconds"})
         for text in turned_away:
             self.assertRegex(text, "too many clients that have not sent Hello")
 

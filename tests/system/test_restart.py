@@ -137,9 +137,9 @@ class Streams(RestartTest):
             peer.sendall(str(number).encode())
         for wire, number, _ in peers:
             self.assertEqual(wire.whole(5000 + number)[1], str(number).encode())
-        lines = [text for text in self.texts() if "of the previous process continue" in text][-RESTARTS:]
-        self.assertEqual([line.partition(" of the previous process")[0] for line in lines],
-                         ["8 clients, 1000 sockets and 1000 operations"] * RESTARTS)
+        lines = [text for text in self.texts() if "from the previous process within" in text][-RESTARTS:]
+        self.assertEqual([line.partition(" from the previous process")[0] for line in lines],
+                         ["took over 8 clients, 1000 sockets and 1000 operations"] * RESTARTS)
         print(f"1000 connections stood still for {self.figures(int(line.split()[-2]) for line in lines)}", file=sys.stderr)
 
     def test_a_listener_of_a_client(self):
@@ -230,7 +230,7 @@ class GoesWrong(RestartTest):
         with self.assertRaises(EOFError):
             wire.read()
         self.assertIn("timed out. Killing.", "".join(self.texts()[-20:]))
-        self.assertNotIn("continue, after", "".join(self.texts()[-5:]))
+        self.assertNotIn("from the previous process within", "".join(self.texts()[-5:]))
         self.waiting()
 
     def test_a_stop_while_no_process_starts(self):

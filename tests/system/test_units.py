@@ -373,7 +373,7 @@ class UserInstance(unittest.TestCase):
         failed = self.as_user("systemctl", "--user", "restart", "asockd.service")
         self.assertNotEqual(failed.returncode, 0)
         must("journalctl", "--sync")
-        self.assertIn(f"{folder}/asockd.conf:2: Level=loud is not a level", run("journalctl", "--no-pager").stdout)
+        self.assertIn(f"{folder}/asockd.conf:2: Level=loud is not error, warning, notice, info or debug", run("journalctl", "--no-pager").stdout)
         self.must("rm", folder + "/asockd.conf")
         self.must("systemctl", "--user", "reset-failed")
         self.must("systemctl", "--user", "restart", "asockd.service")
@@ -445,7 +445,7 @@ class Life(UnitsTest):
         must("systemctl", "stop", "asockd.service")
         said = said_by_daemon(invocation)
         print(said)
-        for text in (" runs: ", " stops: "):
+        for text in (" is running: ", " is stopping: "):
             self.assertEqual([level for level, line in said if text in line], [5], said)
 
     def test_a_journal_that_hangs_does_not_hang_the_daemon(self):
