@@ -12,6 +12,8 @@
 #include "tests/sim/world.h"
 
 #define DEPTH_MAX 3
+/* Of the library, where a program has set no other. */
+#define LIBRARY_GRACE_MS 10000u
 
 static void step_process(const struct step *step)
 {
@@ -112,8 +114,13 @@ static void step_stop(const struct step *step)
 {
     static const uint32_t times[] = {20, 200, 1000, 5000, 12000, 30000, 60000};
 
+    if (!daemon_is_stopped())
+        model.stopped_from = sim_now_ms();
     daemon_stop(times[step->a % 7]);
     model.stopped_until = sim_now_ms() + times[step->a % 7];
+    /* The gateway, which may await a close, takes it to hang: its session ends (S57). */
+    if (model.stopped_until >= model.stopped_from + LIBRARY_GRACE_MS)
+        relay_killed();
 }
 
 static void step_restart(const struct step *step)
