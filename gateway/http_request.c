@@ -74,7 +74,7 @@ static long read_framing(const struct http_lines *lines, struct http_request *re
     struct http_body *body = &ret->body;
 
     if (two_codings || two_lengths || (coding && length))
-        return refuse(why, 400, "the request gives the length of its body twice");
+        return refuse(why, 400, "the request specifies the length of its body twice");
     if (coding) {
         if (coding->value_len != 7 || strncasecmp(coding->value, "chunked", 7) != 0 || ret->is_old)
             return refuse(why, 501, "the only supported transfer coding is \"chunked\"");
@@ -162,12 +162,12 @@ static long read_target(const struct http_lines *lines, struct http_request *ret
     ret->is_old = target.version[7] == '0';
     host = http_only(lines, "Host", &twice);
     if (twice || (!host && !ret->is_old))
-        return refuse(why, 400, "the request needs one Host field");
+        return refuse(why, 400, "the request must have exactly one Host field");
     if (target.method_len != 7 || memcmp(target.method, "CONNECT", 7) != 0)
         return read_absolute(lines, &target, ret, head, head_len, why);
     ret->kind = HTTP_CONNECT;
     if (!read_authority(target.text, target.text_len, 0, &ret->to))
-        return refuse(why, 400, "CONNECT needs HOST:PORT");
+        return refuse(why, 400, "CONNECT requires HOST:PORT");
     return 0;
 }
 
@@ -182,9 +182,9 @@ long http_read_request(const char *buf, size_t len, struct http_request *ret, ch
     if (n == 0)
         return 0;
     if (n == -2)
-        return refuse(why, 431, "the request's head is too large");
+        return refuse(why, 431, "the request header is too large");
     if (n < 0)
-        return refuse(why, 400, "the request's head is malformed");
+        return refuse(why, 400, "the request header is malformed");
     if (read_target(&lines, ret, head, head_len, why) < 0)
         return -1;
     ret->body.is_done = ret->body.framing == HTTP_NO_BODY;

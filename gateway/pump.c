@@ -452,7 +452,7 @@ static void refuse_response(struct client *client, const char *why)
 static bool gather_head(struct client *client, struct slot *slot)
 {
     if (slot->len > client->cap - client->len) {
-        refuse_response(client, "the server's head is too large");
+        refuse_response(client, "the response header is too large");
         return false;
     }
     memcpy(client->buf + client->len, slot->data, slot->len);
@@ -496,7 +496,7 @@ static void read_head(struct client *client)
     if (client->state == CLIENT_ENDED)
         return;
     if (n < 0) {
-        refuse_response(client, "the server's head is malformed");
+        refuse_response(client, "the response header is malformed");
         return;
     }
     if (!client->in_head && !client_put(client, client->buf + at, client->len - at))
@@ -530,7 +530,7 @@ static void take_received(struct client *client, asock_op *op, struct slot *slot
     if (client->in_head && slot->state == SLOT_FILLED && gather_head(client, slot))
         read_head(client);
     if (client->in_head && client->state == CLIENT_RELAY && down->has_ended)
-        refuse_response(client, "the server closed the connection without an answer");
+        refuse_response(client, "the server closed the connection without sending a response");
     if (client->state == CLIENT_RELAY)
         pump_write(client);
 }

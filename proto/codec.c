@@ -760,17 +760,17 @@ static int get_request(struct decoder *d)
     d->ret->timeout_ms = head->timeout_ms;
     d->ret->flags = head->flags;
     if (head->verb == 0) {
-        d->why = "no verb";
+        d->why = "the request has no verb";
         return -EPROTO;
     }
     if (head->op == 0 && (uint32_t)head->verb != VERB_HELLO) {
-        d->why = "token is 0";
+        d->why = "the token is 0";
         return -EPROTO;
     }
     if (!row)
         return 0;
     if (head->arm_case != row->arm) {
-        d->why = "the arm is not the verb's";
+        d->why = "the request's body does not match its verb";
         return -EPROTO;
     }
     return row->get(d);

@@ -337,7 +337,8 @@ int asock_codec_decode_reply_by_schema(const uint8_t *head, size_t len, struct r
     ret->descriptors = m->descriptors;
     get_body(m, ret);
     if (ret->kind == 0 || !body_fits(ret)) {
-        *ret_why = ret->kind == 0 ? "no kind" : "the body is not the kind's";
+        *ret_why = ret->kind == 0 ? "the reply has no kind"
+                                  : "the reply's body does not match its kind";
         return -EPROTO;
     }
     return 0;

@@ -60,7 +60,7 @@ static enum consumed consume_some(struct session *s, unsigned int *budget)
         if (n == 0)
             return NEEDS_INPUT;
         if (n < 0)
-            return broken_input(s, "frame lengths out of range");
+            return broken_input(s, "the lengths of a frame are out of range");
         if (!can_take(s))
             return NEEDS_ROOM;
         if (s->dispatch(s, &frame) < 0)

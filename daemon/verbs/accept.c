@@ -266,7 +266,7 @@ static int keep_ids(struct op *op, uint32_t first, uint32_t count)
     for (uint32_t id = first; id < first + count; id++) {
         if (!session_slot(s, id)->sock && !session_slot(s, id)->accept)
             continue;
-        s->why = "ACCEPT with a socket id that is in use";
+        s->why = "ACCEPT with a socket ID that is in use";
         return -EPROTO;
     }
     op->accept = mem_zalloc(1, sizeof(*op->accept));

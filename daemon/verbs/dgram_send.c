@@ -307,7 +307,7 @@ static int check(struct session *s, const struct sock *sock, const struct call *
     bool has_address = r->send.endpoint.address_len > 0;
 
     if (r->send.abandon) {
-        s->why = "abandon without a chain";
+        s->why = "an abandon piece without a chain";
         return -EPROTO;
     }
     if (r->send.more || r->send.total_len > 0 || r->send.endpoint.malformed ||

@@ -210,7 +210,7 @@ static int run(struct session *s, const struct call *call)
     int r;
 
     if (session_find_op(s, call->request->op))
-        return broken(s, "token is in use");
+        return broken(s, "the token is already in use");
     op = make_op(s, entry, call);
     s->worker->shares.must_look |= entry && entry->traits & DEAR;
     r = check(op, entry, call);
@@ -241,7 +241,7 @@ int dispatch_frame(struct session *s, const struct frame *frame)
     if (request.verb == VERB_HELLO)
         return hello(s, &call);
     if (!s->has_hello)
-        return broken(s, "HELLO must come first");
+        return broken(s, "HELLO must be the first request");
     if (request.verb == VERB_SEND) {
         r = send_piece(s, &call);
         if (r != 0)

@@ -23,7 +23,7 @@ int verb_open(struct op *op, const struct call *call)
     if (!slot)
         return ERR_TOO_MANY_OPEN_SOCKETS;
     if (slot->sock || slot->accept) {
-        s->why = "OPEN with a socket id that is in use";
+        s->why = "OPEN with a socket ID that is in use";
         return -EPROTO;
     }
     if (r->open.family > FAMILY_INET6)

@@ -43,11 +43,11 @@ static int check_lengths(struct session *s, const struct call *call)
     const struct request *r = call->request;
 
     if (r->send.abandon) {
-        s->why = "abandon without a chain";
+        s->why = "an abandon piece without a chain";
         return -EPROTO;
     }
     if (r->send.more && (r->send.total_len == 0 || r->send.total_len < call->payload_len)) {
-        s->why = "a chain shorter than its first piece";
+        s->why = "the total of a chain is less than its first piece";
         return -EPROTO;
     }
     if (!r->send.more && r->send.total_len != 0 && r->send.total_len != call->payload_len)
@@ -105,15 +105,15 @@ static int check_piece(struct session *s, const struct op *op, const struct call
     uint64_t rest = op->send.total - op->send.received;
 
     if (r->send.segments.count > 0)
-        return chain_broken(s, "a reference in a chain");
+        return chain_broken(s, "a piece of a chain refers to shared memory");
     if (r->send.abandon)
         return call->payload_len > 0 || r->send.more
-                   ? chain_broken(s, "abandon is an empty last piece")
+                   ? chain_broken(s, "an abandon piece must be empty and the last one")
                    : 0;
     if (call->payload_len > rest)
-        return chain_broken(s, "a chain longer than its total");
+        return chain_broken(s, "a chain is longer than its total");
     if (!r->send.more && call->payload_len < rest)
-        return chain_broken(s, "a chain shorter than its total");
+        return chain_broken(s, "a chain is shorter than its total");
     return 0;
 }
 
@@ -134,7 +134,7 @@ int send_piece(struct session *s, const struct call *call)
         return 0;
     op = slot->sock->chain;
     if (op->token != r->op)
-        return chain_broken(s, "another SEND before a chain's last piece");
+        return chain_broken(s, "another SEND was sent before the last piece of a chain");
     err = check_piece(s, op, call);
     if (err < 0)
         return err;

@@ -32,7 +32,7 @@ def endpoint_of(address):
         packed = ipaddress.ip_address(host).packed
         scope = int(address[3] if len(address) > 3 else zone or 0)
     except ValueError:
-        raise error_of(pb.ERROR_INVALID_ARGUMENT, f"{address[0]!r} is not an address; only connect() takes a name") from None
+        raise error_of(pb.ERROR_INVALID_ARGUMENT, f"{address[0]!r} is not an address; only connect() accepts a name") from None
     return pb.Endpoint(address=packed, port=int(address[1]), scope_id=scope)
 
 

@@ -325,7 +325,7 @@ class DatagramTransport(_Ending, asyncio.DatagramTransport):
             return
         if self._has_peer and addr is not None:
             if tuple(addr[:2]) != self.get_extra_info("peername")[:2]:
-                raise ValueError("the address is not the peer's")
+                raise ValueError("the address is not that of the peer")
             addr = None
         length = len(data)
         op = self._sock.send_datagram(bytes(data), addr)

@@ -50,7 +50,7 @@ class _Base:
         The daemon keeps the time. If it does not answer for 10 seconds more, the call raises TimeoutError and the session ends.
         """
         if timeout is not None and timeout <= 0:
-            raise ValueError("the timeout must be above 0, or None")
+            raise ValueError("the timeout must be greater than 0, or None")
         self._timeout = timeout
 
     def gettimeout(self) -> Optional[float]:
@@ -175,7 +175,7 @@ class Socket(_Base):
         if "b" not in getattr(file, "mode", "b"):
             raise ValueError("the file must be opened in binary mode")
         if count is not None and count <= 0:
-            raise ValueError("count must be above 0, or None")
+            raise ValueError("count must be greater than 0, or None")
         deadline = self._deadline()
         total = 0
         file.seek(offset)
@@ -183,7 +183,7 @@ class Socket(_Base):
             while count is None or total < count:
                 data = file.read(_PIECE if count is None else min(_PIECE, count - total))
                 if data is None:
-                    raise BlockingIOError("the file has nothing to read at the moment")
+                    raise BlockingIOError("no data is available in the file at the moment")
                 if not data:
                     break
                 op = self._sock.send(data, timeout_ms=self._left_ms(deadline))
@@ -310,7 +310,7 @@ class DatagramSocket(_Base):
     def recvfrom(self, size: int) -> Tuple[bytes, tuple]:
         """The next datagram, cut to size bytes, and who sent it. An empty one is b"", which is no end of anything."""
         if size <= 0:
-            raise ValueError("the size must be above 0")
+            raise ValueError("the size must be greater than 0")
         op, is_old = self._receiving, self._receiving is not None
         if op is None:
             op = self._receiving = self._sock.receive(min(size, DATAGRAM_MAX), timeout_ms=self._timeout_ms())

@@ -35,12 +35,12 @@ class Response:
             self.parse(head.decode("latin-1"))
             self.write(body)
         elif len(self.head) > HEAD_MAX:
-            raise ValueError("the answer's head is too long")
+            raise ValueError("the response header is too long")
 
     def parse(self, head):
         status, *lines = head.split("\r\n")
         if not status.startswith("HTTP/") or " 200" not in status[:13]:
-            raise ValueError(f"the server says: {status}")
+            raise ValueError(f"the server returned: {status}")
         for line in lines:
             name, _, value = line.partition(":")
             if name.strip().lower() == "content-length":
@@ -52,9 +52,9 @@ class Response:
 
     def finish(self):
         if not self.in_body:
-            raise ValueError("the connection ended within the answer's head")
+            raise ValueError("the connection ended before the end of the response header")
         if self.expected is not None and self.received != self.expected:
-            raise ValueError(f"{self.received} bytes of {self.expected} came")
+            raise ValueError(f"only {self.received} of {self.expected} bytes were received")
 
 
 def fetch(client, host, port, path, out):
@@ -85,8 +85,8 @@ def target(words):
 
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("--socket", help="the daemon's socket (ASOCK_SOCKET, else the system's)")
-    parser.add_argument("-o", "--output", help="file for the body (standard output)")
+    parser.add_argument("--socket", help="path of the daemon's socket (default: ASOCK_SOCKET, then the system's)")
+    parser.add_argument("-o", "--output", help="file to write the body to (default: standard output)")
     parser.add_argument("target", nargs="+")
     args = parser.parse_args()
     host, port, path = target(args.target)

@@ -121,7 +121,7 @@ class Send(ReferenceTest):
         wire.send(wire.make_send(1, 1, b"x", more=True, total_len=11),
                   wire.make_send(1, 1, b"", segments=[segment(1, 0, 10)]))
         reply, text = wire.ended()
-        self.assertEqual((reply.error, text), (pb.ERROR_PROTOCOL_ERROR, b"a reference in a chain"))
+        self.assertEqual((reply.error, text), (pb.ERROR_PROTOCOL_ERROR, b"a piece of a chain refers to shared memory"))
 
     def test_too_many(self):
         wire, memory, peer = self.start()
