@@ -65,8 +65,13 @@ class UsersTest(DaemonTest):
         return False
 
     def udp(self, user=0, port=0):
+        """Others get its port if they ask for that very one."""
         sock = self.hold(socket_of(user, kind=socket.SOCK_DGRAM))
-        sock.bind(("127.0.0.1", port))
+        if not port:
+            sock.bind(("127.0.0.1", 0))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if port:
+            sock.bind(("127.0.0.1", port))
         return sock
 
     def associate(self, user, port):
@@ -107,9 +112,10 @@ class Refused(UsersTest):
         for target in TARGETS:
             self.assertFalse(self.is_served(STRANGER, self.port(target), target), target)
             self.assertTrue(self.is_served(0, self.port(target), target), target)
-        self.assertEqual(self.said(), [
+        lines = self.said()  # on a slow machine also one of the first minute
+        self.assertEqual((lines[0], lines[-1]), (
             f"asockctl: the proxy's port has refused a program of user {STRANGER} (--any-user serves everybody)",
-            f"asockctl: the proxy's port has refused programs of user {STRANGER} 3 times"])
+            f"asockctl: the proxy's port has refused programs of user {STRANGER} 3 times"))
 
     def test_they_are_reset_before_they_say_anything(self):
         with self.assertRaises(ConnectionResetError):
@@ -119,7 +125,7 @@ class Refused(UsersTest):
         for user in range(STRANGER, STRANGER + 40):
             self.assertFalse(self.is_served(user, self.proxy.port))
         lines = self.said()
-        self.assertEqual(len(lines), 17, lines)
+        self.assertEqual(len([line for line in lines if " a program of " in line]), 16, lines)
         self.assertTrue(lines[-1].endswith("refused programs of further users 25 times"), lines)
 
     def test_a_request_whose_program_has_gone_is_not_served(self):
@@ -187,8 +193,8 @@ class Refused(UsersTest):
         program, peer, other_program, other_peer = (self.udp() for _ in range(4))
         sender = self.echo(program, relay, peer, b"first")
         port = program.getsockname()[1]
-        program.close()
         stranger = self.udp(STRANGER, port)
+        program.close()
         peer.sendto(b"secret", sender)
         stranger.sendto(head(peer.getsockname()[1]) + b"stranger", relay)
         for _ in range(2):  # what the proxy got before, it has seen to then
@@ -197,9 +203,10 @@ class Refused(UsersTest):
             sock.setblocking(False)
             with self.assertRaises((BlockingIOError, ConnectionRefusedError)):
                 sock.recv(100)
+        again = self.udp(0, port)
         stranger.close()
         peer.settimeout(DEADLINE)
-        self.echo(self.udp(0, port), relay, peer, b"again")
+        self.echo(again, relay, peer, b"again")
 
 
 class AnyUser(Refused):
