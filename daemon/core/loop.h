@@ -110,9 +110,8 @@ struct worker {
 
     struct spare_ops spare_ops, spare_small_ops;
     struct list spare_deadlines; /* struct op_deadline */
-    uint32_t spare_deadline_count;
     struct chunk *spare_chunks[CHUNK_ORDERS];
-    uint32_t spare_chunk_bytes;
+    uint32_t spare_chunk_bytes, spare_deadline_count;
     struct slice *spare_slices;
     uint32_t spare_slice_count;
     struct connect *spare_connect; /* memory of one, for the next (verbs/connect_memory.c) */

@@ -200,10 +200,7 @@ void sock_end_ops(struct sock *sock, uint32_t error);
  * (S43). sock may be gone when it returns.
  */
 void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort);
-/*
- * The connection ends now as by sock_close(), after the op; a new socket has the id and the options
- * (S73). -ENOMEM: nothing has happened.
- */
+/* As sock_close(), after the op; a new one has its id and options (S73). -ENOMEM: no change. */
 int sock_disconnect(struct op *op, bool abort);
 /* Its client has gone: it has LINGER_ORPHAN_MS at most. */
 void sock_orphan_linger(struct sock *sock);

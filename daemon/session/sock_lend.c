@@ -75,7 +75,7 @@ static struct lending *make(struct session *s)
 int lending_new(struct op *op, struct lending **ret)
 {
     if (!may_send_one_more(op->session))
-        return refuse(op, "too many descriptors were sent that the client has not fetched");
+        return refuse(op, "too many descriptors are waiting for the client to receive them");
     *ret = make(op->session);
     return *ret ? 0 : refuse(op, "too little memory left");
 }

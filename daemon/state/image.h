@@ -37,9 +37,9 @@
 #define STATE_FORMAT_DATAGRAMS 3u /* datagram sockets */
 #define STATE_FORMAT_SHARING 3u   /* and sessions that share what they have */
 #define STATE_FORMAT_DISCONNECT 4u
-#define STATE_FORMAT_LENT 4u      /* lent sockets, and connects that ask for theirs */
-#define STATE_FORMAT_TRAVEL 4u    /* and descriptors that go with a session's output */
-#define STATE_FORMAT_DRAINS 4u    /* draining sockets; an older one does not take them over */
+#define STATE_FORMAT_LENT 4u   /* lent sockets, and connects that ask for theirs */
+#define STATE_FORMAT_TRAVEL 4u /* and descriptors that go with a session's output */
+#define STATE_FORMAT_DRAINS 4u /* draining sockets; an older one does not take them over */
 #define STATE_HEADER 40u
 /* Of all records: what a daemon may hold for its clients is far below. */
 #define STATE_BYTES_MAX (UINT64_C(4) << 30)

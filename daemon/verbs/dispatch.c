@@ -179,7 +179,10 @@ static int check(const struct op *op, const struct verb_entry *entry, const stru
     return err;
 }
 
-/* Behind a SHUTDOWN or DISCONNECT that waits for its turn: the stream misses it, if that never comes (S28). */
+/*
+ * Behind a SHUTDOWN or DISCONNECT that waits for its turn: the stream misses it, if that never
+ * comes (S28).
+ */
 static void miss(struct sock *sock, const struct call *call)
 {
     const struct request *r = call->request;

@@ -139,7 +139,7 @@ struct model {
     unsigned int intent_count, stream_count, submission_count, depth;
     uint64_t blocked_until; /* ms: the program did something else than run its event loop */
     uint64_t stopped_from, stopped_until; /* ms: the daemon was stopped */
-    uint64_t late_until;    /* ms: the program was, so that what it had submitted left late */
+    uint64_t late_until; /* ms: the program was, so that what it had submitted left late */
 };
 
 extern struct model model;
