@@ -59,7 +59,11 @@ class _Base:
     def _timeout_ms(self) -> int:
         return 0 if self._timeout is None else max(1, round(self._timeout * 1000))
 
-    def _wait(self, op: Any, is_old: bool = False) -> Any:
+    def _wait(self, op: Any) -> Any:
+        self._await(op)
+        return op.outcome()
+
+    def _await(self, op: Any, is_old: bool = False) -> None:
         """is_old: an earlier call has left it pending, so the daemon does not know the time that this call may take."""
         try:
             self._client.wait_for(op, None if self._timeout is None else self._timeout + (0 if is_old else GRACE))
@@ -71,7 +75,20 @@ class _Base:
             error = error_of(pb.ERROR_TIMED_OUT, "the daemon does not answer")
             self._client.end(error)
             raise error from None
-        return op.outcome()
+
+    def _await_receive(self, size: int, wait_all: bool = False) -> None:
+        """Waits for _receiving, a new one or one that an exception has left. Until it is taken the next call finds it, too."""
+        is_old = self._receiving is not None
+        if not is_old:
+            self._client._whole(self._begin_receive, size, wait_all)
+        self._await(self._receiving, is_old)
+
+    def _begin_receive(self, size: int, wait_all: bool) -> None:
+        self._receiving = self._sock.receive(size, wait_all=wait_all, timeout_ms=self._timeout_ms())
+
+    def _take_receive(self) -> Any:
+        op, self._receiving = self._receiving, None
+        return op
 
     def _deadline(self) -> Optional[float]:
         return None if self._timeout is None else time.monotonic() + self._timeout
@@ -142,7 +159,7 @@ class Socket(_Base):
     def __init__(self, path: Optional[str] = None, *, name: str = "") -> None:
         super().__init__(path, name=name)
         self._ended = False     # the peer's end of stream has been seen
-        self._rest = b""        # of what the last receive got
+        self._rest = bytearray()  # what receives got, and no recv() has returned
 
     def __enter__(self) -> Socket:
         return self
@@ -203,37 +220,30 @@ class Socket(_Base):
             raise ValueError("negative size")
         if size == 0:
             return b""
-        parts: list = []
         try:
-            while size > 0 and (not parts or flags):
-                if not self._rest and not self._fetch(size, bool(flags)):
-                    break
-                parts.append(self._rest[:size])
-                self._rest = self._rest[size:]
-                size -= len(parts[-1])
+            while len(self._rest) < (size if flags else 1) and self._fetch(size - len(self._rest), bool(flags)):
+                pass
         except AsockError as error:
-            error.partial = b"".join(parts) + error.partial
+            error.partial = bytes(self._rest) + error.partial
+            self._rest.clear()
             raise
-        except BaseException:
-            self._rest = b"".join(parts) + self._rest
-            raise
-        return b"".join(parts)
+        data = bytes(self._rest[:size])
+        del self._rest[:size]
+        return data
 
     def _fetch(self, size: int, wait_all: bool) -> bool:
-        """Puts what comes next into _rest; False: the stream has ended."""
+        """Adds what comes next to _rest; False: the stream has ended."""
         if self._ended:
             return False
-        op, is_old = self._receiving, self._receiving is not None
-        if op is None:
-            op = self._receiving = self._sock.receive(
-                min(size, self._client.limits.payload_max), wait_all=wait_all, timeout_ms=self._timeout_ms())
-        try:
-            self._rest = self._wait(op, is_old)
-        finally:
-            if op.done:
-                self._receiving = None
-        self._ended = op.end_of_stream
-        return bool(self._rest)
+        self._await_receive(min(size, self._client.limits.payload_max), wait_all)
+        return bool(self._client._whole(self._keep).outcome())
+
+    def _keep(self) -> Any:
+        op = self._take_receive()
+        if not op.error:
+            self._rest += op.data
+            self._ended = op.end_of_stream
+        return op
 
     def recv_into(self, buffer: Any, size: int = 0, flags: int = 0) -> int:
         view = memoryview(buffer).cast("B")
@@ -311,15 +321,9 @@ class DatagramSocket(_Base):
         """The next datagram, cut to size bytes, and who sent it. An empty one is b"", which is no end of anything."""
         if size <= 0:
             raise ValueError("the size must be greater than 0")
-        op, is_old = self._receiving, self._receiving is not None
-        if op is None:
-            op = self._receiving = self._sock.receive(min(size, DATAGRAM_MAX), timeout_ms=self._timeout_ms())
-        try:
-            data = self._wait(op, is_old)
-        finally:
-            if op.done:
-                self._receiving = None
-        return data[:size], address_of(op.body.remote)
+        self._await_receive(min(size, DATAGRAM_MAX))
+        op = self._take_receive()
+        return op.outcome()[:size], address_of(op.body.remote)
 
     def recv(self, size: int) -> bytes:
         return self.recvfrom(size)[0]

@@ -15,8 +15,11 @@ neither side ever waits for the other. One thread at a time may use a Client.
 
 import os
 import selectors
+import signal
 import socket as unix
+import threading
 import time
+from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask  # signal's own takes 30 times as long: it gives names to numbers
 
 from ._core import Core, Op
 from ._schema import pb
@@ -26,6 +29,9 @@ __all__ = ["AsockError", "Client", "Op", "connect_unix"]
 
 SYSTEM_SOCKET = "/run/asockd/default/asock.sock"
 READ_SIZE = 512 * 1024
+# They wait while the state of a session changes; all but those by which the processor reports a fault.
+_DEFERRED = frozenset(map(int, signal.valid_signals() - {
+    signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGSYS, signal.SIGTRAP}))
 GRACE = 10  # seconds beyond a timeout, for the daemon to report it: longer than its restart takes
 
 
@@ -59,6 +65,7 @@ class Client(Core):
         self.wire.setblocking(False)
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.wire, selectors.EVENT_READ)
+        self._is_changing = self._is_torn = False
         super().__init__(name)
 
     def __enter__(self):
@@ -71,11 +78,48 @@ class Client(Core):
         """End the session, with every socket of it. Does nothing the second time."""
         self.end(error_of(pb.ERROR_CONNECTION_ABORTED, "disconnected"))
 
+    def _whole(self, change, *args):
+        """change(*args), which changes the state of the session, and is not to be left half done.
+
+        A signal handler may raise an exception (KeyboardInterrupt, say) between any two instructions of the main thread. It would
+        leave a request half made, or written and not known to be, so that it leaves twice. The thread's signals wait until the
+        change is whole. Another thread may take a signal all the same, and then the handler runs at once: if it raises, the
+        session is torn, and ends when it is used next.
+        """
+        if self._is_changing:
+            return change(*args)
+        if threading.current_thread() is not threading.main_thread():
+            return self._change(change, args)  # no handler runs there
+        before = pthread_sigmask(SIG_BLOCK, ())
+        try:
+            pthread_sigmask(SIG_BLOCK, _DEFERRED)
+            return self._change(change, args)
+        finally:
+            pthread_sigmask(SIG_SETMASK, before)
+
+    def _change(self, change, args):
+        self._is_changing = True
+        try:
+            if self._is_torn:
+                self._end(error_of(pb.ERROR_CONNECTION_ABORTED, "an exception left the session's state half changed"))
+            self._is_torn = True
+            result = change(*args)
+            self._is_torn = False
+        finally:
+            self._is_changing = False
+        return result
+
     def end(self, error):
+        self._whole(self._end, error)
+
+    def _end(self, error):
         if not self.ended:
             self.selector.close()
             self.wire.close()
         super().end(error)
+
+    def _submit(self, sock, op):
+        return self._whole(super()._submit, sock, op)
 
     def socket(self, family=pb.FAMILY_UNSPECIFIED, datagram=False):
         """A socket; asks for a larger grant, and waits for the answer, where there is none left."""
@@ -104,18 +148,26 @@ class Client(Core):
 
     def run_once(self, timeout=None):
         """Sleeps until the daemon says something or takes something, and deals with it."""
+        self._whole(self._prepare)
         if self.ended:
             raise self.ended
+        for _, ready in self.selector.select(timeout):
+            self._whole(self._transfer, ready)
+
+    def _prepare(self):
+        if self.ended:
+            return
         self.fill()
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self.output else 0)
         self.selector.modify(self.wire, events)
-        for _, ready in self.selector.select(timeout):
-            try:
-                if ready & selectors.EVENT_READ:
-                    self.feed(self.wire.recv(READ_SIZE))
-                if ready & selectors.EVENT_WRITE and not self.ended:
-                    del self.output[:self.wire.send(self.output)]
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                self.end(error_of(pb.ERROR_CONNECTION_ABORTED, str(error)))
+
+    def _transfer(self, ready):
+        try:
+            if ready & selectors.EVENT_READ and not self.ended:
+                self.feed(self.wire.recv(READ_SIZE))
+            if ready & selectors.EVENT_WRITE and not self.ended:
+                del self.output[:self.wire.send(self.output)]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.end(error_of(pb.ERROR_CONNECTION_ABORTED, str(error)))

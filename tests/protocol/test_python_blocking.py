@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import struct
+import sys
 import tempfile
 import threading
 import unittest
@@ -278,10 +279,71 @@ class Blocking(DaemonTest):
         peer.sendall(b"abcdef")
         self.assertEqual(sock.recv(1), b"a")
         with unittest.mock.patch.object(sock, "_fetch", side_effect=KeyboardInterrupt):
-            sock._rest = b"xy"
+            sock._rest += b"xy"
             with self.assertRaises(KeyboardInterrupt):
                 sock.recv(5, socket.MSG_WAITALL)
         self.assertEqual(sock.recv(7), b"xy")
+
+
+    def test_an_exception_of_a_signal_handler_may_come_anywhere(self):
+        """Each request leaves once, and nothing that was received is lost, wherever in a call the handler raises."""
+        previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGALRM, previous)
+        sock, peer = self.connect()
+        sock.settimeout(DEADLINE)
+        alarm, interrupted = Alarm(0), 0
+        for line in range(1, 1000):
+            sent, got = b"%06d" % line, b""
+            peer.sendall(sent)
+            with Alarm(line) as alarm:
+                while len(got) < len(sent):
+                    try:
+                        got += sock.recv(4)
+                    except KeyboardInterrupt:
+                        interrupted += 1
+            self.assertEqual(got, sent)
+            if alarm.lines_left > 0:
+                break
+        self.assertGreater(interrupted, 20)
+        self.assertGreater(alarm.lines_left, 0)
+        sock.sendall(b"still there")
+        self.assertEqual(self.read_all(peer, 11), b"still there")
+
+
+    def test_what_an_exception_leaves_half_done_ends_the_session(self):
+        """Where another thread has taken the signal, the handler runs at once."""
+        sock, peer = self.connect()
+        peer.sendall(b"x")
+        with unittest.mock.patch.object(sock._client, "feed", side_effect=KeyboardInterrupt):
+            with self.assertRaises(KeyboardInterrupt):
+                sock.recv(1)
+        for _ in range(2):
+            with self.assertRaises(ConnectionAbortedError):
+                sock.sendall(b"x")
+
+
+class Alarm:
+    """SIGALRM comes before the line with that number of those that run in the session's code within the block."""
+
+    def __init__(self, line):
+        self.lines_left = line
+
+    def trace(self, frame, event, _):
+        if os.path.basename(frame.f_code.co_filename) not in ("client.py", "_core.py"):
+            return None
+        if event == "line":
+            self.lines_left -= 1
+            if self.lines_left == 0:
+                signal.raise_signal(signal.SIGALRM)
+        return self.trace
+
+    def __enter__(self):
+        self.previous = sys.gettrace()
+        sys.settrace(self.trace)
+        return self
+
+    def __exit__(self, *_):
+        sys.settrace(self.previous)
 
 
 class Denied(unittest.TestCase):
