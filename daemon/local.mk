@@ -179,6 +179,7 @@ libasockd_la_SOURCES = \
 	daemon/session/sock_disconnect.c \
 	daemon/session/sock_idle.c \
 	daemon/session/sock_idle.h \
+	daemon/session/sock_parts.h \
 	daemon/session/sock_kernel.c \
 	daemon/session/sock_kernel.h \
 	daemon/session/sock_policy.c \

@@ -91,8 +91,8 @@ static void detach(struct op *op, uint32_t error)
         sock->connect = NULL;
     if (sock && sock->close == op)
         sock->close = NULL;
-    if (sock && sock->hangup == op)
-        sock->hangup = NULL;
+    if (sock && sock->more->hangup == op)
+        sock_own_more(sock)->hangup = NULL;
     PROBE3(complete, op->session->id, op->verb, error);
     w->stats.ops_done++;
     w->stats.results[error < ERR_COUNT ? error : ERR_SOCKET_ERROR]++;

@@ -40,11 +40,11 @@ void dgram_free(struct sock *sock)
 
 int dgram_new_answers(struct sock *sock)
 {
-    if (quota_charge(sock->quota, QUOTA_MEMORY, sizeof(*sock->dgram->answers)) < 0)
+    if (quota_charge(sock_quota(sock), QUOTA_MEMORY, sizeof(*sock->dgram->answers)) < 0)
         return -ENOBUFS;
     sock->dgram->answers = mem_zalloc(1, sizeof(*sock->dgram->answers));
     if (!sock->dgram->answers) {
-        quota_uncharge(sock->quota, QUOTA_MEMORY, sizeof(*sock->dgram->answers));
+        quota_uncharge(sock_quota(sock), QUOTA_MEMORY, sizeof(*sock->dgram->answers));
         return -ENOMEM;
     }
     memcpy(sock->dgram->answers->keys, sock->worker->token_keys, sizeof(sock->worker->token_keys));
@@ -62,7 +62,7 @@ void dgram_unbound(struct sock *sock)
 {
     if (!sock->dgram || !sock->dgram->answers)
         return;
-    quota_uncharge(sock->quota, QUOTA_MEMORY, sizeof(*sock->dgram->answers));
+    quota_uncharge(sock_quota(sock), QUOTA_MEMORY, sizeof(*sock->dgram->answers));
     sock->dgram->answers = mem_free(sock->dgram->answers);
 }
 

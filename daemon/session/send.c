@@ -61,8 +61,8 @@ void send_took(struct op *op, uint64_t bytes)
     op->has_begun = true;
     op->bytes += bytes;
     sock->bytes_out += bytes;
-    if (sock->idle)
-        sock->idle->active = sock->worker->clock();
+    if (sock->more->idle)
+        sock->more->idle->active = sock->worker->clock();
     if (sock->session)
         sock->session->bytes_out += bytes;
     sock->worker->stats.bytes_out += bytes;

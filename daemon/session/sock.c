@@ -91,15 +91,15 @@ static void tell_hangup(struct sock *sock)
         sock->lost_error = (uint8_t)asock_error_from_errno(r == -EPIPE ? -ECONNRESET : r);
     error = sock->receive_side == SIDE_BROKEN ? sock->receive_error : sock->lost_error;
     if (error == ERR_TIMED_OUT)
-        sock->hangup->text = "the connection has timed out";
-    complete(sock->hangup, error);
+        sock->more->hangup->text = "the connection has timed out";
+    complete(sock->more->hangup, error);
 }
 
 void sock_hung_up(struct netsock *ns)
 {
     struct sock *sock = container_of(ns, struct sock, ns);
 
-    if (!sock->hangup)
+    if (!sock->more->hangup)
         return;
     sock->events |= SOCK_HUNG_UP;
     session_ready(sock->session, sock);
@@ -135,14 +135,14 @@ void sock_run_events(struct sock *sock)
     if (events & SOCK_CONNECT_GOES_ON && sock->connect)
         sock->connect->class->step(sock->connect);
     run_socket_events(sock, events);
-    if (events & SOCK_HUNG_UP && sock->hangup)
+    if (events & SOCK_HUNG_UP && sock->more->hangup)
         tell_hangup(sock);
 }
 
 /* The work is a step of its session's; what has none any more only drops its input. */
 static void on_event(struct ev_loop *loop, struct ev_io *io, int events)
 {
-    struct sock *sock = io->data;
+    struct sock *sock = container_of(io, struct sock, ns.io);
 
     (void)loop;
     if (sock->state == SOCK_DRAINING) {
@@ -153,6 +153,29 @@ static void on_event(struct ev_loop *loop, struct ev_io *io, int events)
     session_ready(sock->session, sock);
 }
 
+static const struct sock_more nothing_more;
+
+struct sock_more *sock_own_more(struct sock *sock)
+{
+    struct sock_more *more;
+
+    if (sock->more != &nothing_more)
+        return (struct sock_more *)sock->more;
+    more = mem_zalloc(1, sizeof(*more));
+    if (more)
+        sock->more = more;
+    return more;
+}
+
+static void free_more(struct sock *sock)
+{
+    if (sock->more == &nothing_more)
+        return;
+    assert(!sock->more->hangup && !sock->more->idle);
+    mem_free(sock->more->origin);
+    mem_free((struct sock_more *)sock->more);
+}
+
 static void on_gone(struct task *task)
 {
     struct sock *sock = container_of(task, struct sock, gone);
@@ -161,13 +184,13 @@ static void on_gone(struct task *task)
     sock_idle_end(sock);
     assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
     assert(!list_is_linked(&sock->ready) && !sock->connect && !sock->close && sock->ns.fd < 0);
-    assert(!sock->hangup && !sock->bound && !sock->lending);
+    assert(!sock->bound && !sock->lending);
     dgram_free(sock);
     connect_report_drop(sock->connect_report);
-    quota_unref(sock->quota);
+    quota_unref(sock_quota(sock));
     mem_free(sock->ending);
     mem_free(sock->options);
-    mem_free(sock->origin);
+    free_more(sock);
     mem_free(sock->host);
     mem_free(sock);
 }
@@ -186,10 +209,10 @@ static struct sock *make(struct worker *w, struct quota *quota, uint32_t family)
     if (!sock)
         return NULL;
     sock->worker = w;
-    sock->quota = quota ? quota_ref(quota) : NULL;
+    sock->more = &nothing_more;
     sock->family = (uint8_t)family;
     sock->created = w->clock();
-    netsock_init(&sock->ns, on_event, sock);
+    netsock_init(&sock->ns, on_event, quota ? quota_ref(quota) : NULL);
     list_init(&sock->node);
     list_init(&sock->ready);
     list_init(&sock->sends);
@@ -347,8 +370,8 @@ void sock_connect_succeeded(struct sock *sock)
     } else {
         sock_idle_begin(sock);
     }
-    if (sock->hangup)
-        sock->hangup->class->step(sock->hangup);
+    if (sock->more->hangup)
+        sock->more->hangup->class->step(sock->more->hangup);
 }
 
 static void end_list(struct list *ops, uint32_t error)
@@ -362,8 +385,8 @@ static void end_list(struct list *ops, uint32_t error)
 void sock_end_receives(struct sock *sock, uint32_t error)
 {
     end_list(&sock->receives, error);
-    if (sock->hangup)
-        complete(sock->hangup, error);
+    if (sock->more->hangup)
+        complete(sock->more->hangup, error);
 }
 
 void sock_connect_failed(struct sock *sock)

@@ -29,6 +29,7 @@
 #include "daemon/session/sock_close.h"
 #include "daemon/session/sock_idle.h"
 #include "daemon/session/sock_kernel.h"
+#include "daemon/session/sock_parts.h"
 
 struct kept_report; /* audit/connect_report.h */
 struct policy_answer;
@@ -37,28 +38,6 @@ struct session;
 struct sock_bound;
 struct sock_ending;
 struct lending; /* sock_lend.h */
-struct sock_origin;
-
-enum sock_state {
-    SOCK_OPEN,
-    SOCK_CONNECTING,
-    SOCK_CONNECTED,
-    SOCK_FAILED,
-    SOCK_LINGERING,
-    SOCK_DRAINING,
-    SOCK_CLOSED,
-    SOCK_KILLED,
-    SOCK_BOUND,
-    SOCK_LISTENING,
-    SOCK_LENT, /* its client has the descriptor (sock_lend.h); ns.fd -1: alone */
-};
-
-enum side {
-    SIDE_OPEN,
-    SIDE_SHUT,   /* shut down by the client; the receiving side also: end of stream was seen */
-    SIDE_BROKEN, /* ended by an error */
-    SIDE_MISSED, /* shut, and a send was refused: broken, if that SHUTDOWN does not come to its turn */
-};
 
 /* Thousands of them may be idle: what few have for a while is allocated apart. */
 struct sock {
@@ -72,41 +51,30 @@ struct sock {
     struct list ready; /* session->ready, or ->settling; later worker->unwatched_drains */
     struct session *session;
     struct worker *worker;
-    struct quota *quota; /* of its session, also when that has gone; NULL: none */
-    struct netsock ns;
+    struct netsock ns;               /* its io.data is sock_quota() */
     struct list sends;               /* in order: sends, shutdowns of that side, a disconnect */
     struct list receives;            /* in order */
     struct op *connect;              /* in progress */
     struct op *close;                /* of a lingering socket */
-    struct op *hangup;               /* waits for the end of the connection */
     struct op *chain;                /* send whose pieces are still coming */
     struct netsock_options *options; /* NULL: none set */
-    struct sock_idle *idle;          /* NULL: no time ends it while it is idle */
+    const struct sock_more *more;    /* never NULL; sock_own_more() to write to it */
     struct dgram *dgram;             /* of datagrams (dgram.h); NULL: of a stream */
     char *host;                      /* the name it connects by, last; NULL: none, or an address */
     struct sock_bound *bound;        /* NULL: it has no local address of its client's */
-    struct sock_origin *origin;      /* of an accepted one; NULL: it connects */
     struct sock_ending *ending;      /* NULL: it has none, or not yet */
     struct lending *lending;         /* its descriptor is on the way to the client; else NULL */
     struct kept_report *connect_report; /* of its last connect; NULL: none */
-    uint64_t serial;                    /* for people; never used twice */
-    uint64_t created;
-    uint64_t connected;     /* when, if owes_end */
     struct endpoint remote; /* where to, or from; the kernel forgets it with the connection */
     uint64_t bytes_in, bytes_out;
-    uint32_t queued;                /* bytes of sends that the kernel has not taken */
-    uint32_t send_freed, ops_freed; /* not yet reported */
-    uint32_t id;                    /* 0: none any more */
-    uint32_t op_count;              /* counted ops in progress */
-    uint32_t kernel[2];             /* what its buffers may grow to; charged */
-    uint16_t port;                  /* it connects to, last; host byte order */
-    uint8_t shutdown_count;
-    uint8_t events;                          /* that its session has still to run */
-    uint8_t state;                           /* enum sock_state */
-    uint8_t family;                          /* FAMILY_* */
-    uint8_t send_side : 4, receive_side : 4; /* enum side */
-    uint8_t receive_error;      /* of a broken receiving side: every later receive ends so */
-    uint8_t lost_error;         /* that a send got from the kernel: the connection is lost */
+    uint32_t queued;     /* bytes of sends that the kernel has not taken */
+    uint32_t send_freed; /* not yet reported */
+    uint32_t kernel[2];  /* what its buffers may grow to; charged */
+    /* Four words. Times are the worker's: 40 bits of milliseconds are 34 years. */
+    uint64_t serial : 44;                     /* for people; never used twice */
+    uint64_t family : 2;                      /* FAMILY_* */
+    uint64_t send_side : 2, receive_side : 2; /* enum side */
+    uint64_t shutdown_count : 3;
     bool has_small_buffers : 1; /* of a fixed size, where the client has set none */
     bool is_incomplete : 1;     /* an accepted send was not wholly taken: FIN would be a lie */
     bool has_seen_end : 1;      /* the peer's FIN was read */
@@ -117,8 +85,18 @@ struct sock {
     bool is_idle : 1;           /* or because nothing moved for too long */
     bool is_closing : 1;        /* its close is under way: what ends now ends because of it */
     bool owes_end : 1, is_audited : 1; /* its end has to be reported: to MONITOR; to the audit */
-    bool wants_read : 1;               /* the last step found the kernel's queue empty */
-    bool wants_write : 1;              /* or full */
+    uint64_t created : 40;
+    uint64_t events : 8;        /* that its session has still to run */
+    uint64_t state : 8;         /* enum sock_state */
+    uint64_t receive_error : 8; /* of a broken receiving side: every later receive ends so */
+    uint64_t connected : 40;    /* when, if owes_end */
+    uint64_t port : 16;         /* it connects to, last; host byte order */
+    uint64_t lost_error : 8;    /* that a send got from the kernel: the connection is lost */
+    uint64_t id : 18;           /* 0: none any more */
+    uint64_t op_count : 20;     /* counted ops in progress */
+    uint64_t ops_freed : 20;    /* not yet reported */
+    bool wants_read : 1;        /* the last step found the kernel's queue empty */
+    bool wants_write : 1;       /* or full */
     bool is_guess : 1;         /* wants_read is: a filled read does not say whether there is more */
     bool had_more : 1;         /* what the last such guess should have been */
     bool is_given : 1;         /* LENT, and not for the daemon to end */
@@ -131,6 +109,15 @@ struct sock {
 #define SOCK_CONNECT_GOES_ON 0x20
 #define SOCK_KILLED_TEXT "ended by the administrator" /* why, for the owner */
 #define SOCK_DENIED_NOW_TEXT "policy"
+
+_Static_assert(LIMIT_SOCKETS_MAX < 1 << 18 && LIMIT_OPS_MAX < 1 << 19,
+               "ids and counts have room in their bits");
+
+/* Of its session, also when that has gone; NULL: none. */
+static inline struct quota *sock_quota(const struct sock *sock)
+{
+    return sock->ns.io.data;
+}
 
 /* It was never asked to connect. */
 static inline bool sock_is_apart(const struct sock *sock)
@@ -200,7 +187,10 @@ void sock_end_ops(struct sock *sock, uint32_t error);
  * (S43). sock may be gone when it returns.
  */
 void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort);
-/* As sock_close(), after the op; a new one has its id and options (S73). -ENOMEM: no change. */
+/*
+ * The connection ends now as by sock_close(), after the op; a new socket has the id and the options
+ * (S73). -ENOMEM: nothing has happened.
+ */
 int sock_disconnect(struct op *op, bool abort);
 /* Its client has gone: it has LINGER_ORPHAN_MS at most. */
 void sock_orphan_linger(struct sock *sock);

@@ -31,7 +31,7 @@ void sock_bound_uncharge(struct sock *sock)
 {
     if (!sock->bound)
         return;
-    quota_uncharge(sock->quota, QUOTA_KERNEL, sock->bound->charged);
+    quota_uncharge(sock_quota(sock), QUOTA_KERNEL, sock->bound->charged);
     sock->bound->charged = 0;
 }
 
@@ -82,10 +82,10 @@ struct policy_answer sock_origin_judge(const struct sock *sock)
 {
     struct sockaddr_storage asked, peer;
 
-    asock_endpoint_to(&sock->origin->asked, &asked);
+    asock_endpoint_to(&sock->more->origin->asked, &asked);
     asock_endpoint_to(&sock->remote, &peer);
     return policy_judge_listen(session_view(sock->session), POLICY_TCP,
-                               (const struct sockaddr *)&asked, sock->origin->is_dual,
+                               (const struct sockaddr *)&asked, sock->more->origin->is_dual,
                                (const struct sockaddr *)&peer);
 }
 
@@ -110,24 +110,34 @@ int sock_bound_charge(struct sock *sock, uint32_t backlog)
     uint64_t bytes = held_by_backlog(sock, backlog);
 
     if (bytes > bound->charged &&
-        quota_charge(sock->quota, QUOTA_KERNEL, bytes - bound->charged) < 0)
+        quota_charge(sock_quota(sock), QUOTA_KERNEL, bytes - bound->charged) < 0)
         return -ENOBUFS;
     if (bytes < bound->charged)
-        quota_uncharge(sock->quota, QUOTA_KERNEL, bound->charged - bytes);
+        quota_uncharge(sock_quota(sock), QUOTA_KERNEL, bound->charged - bytes);
     bound->charged = bytes;
     bound->backlog = backlog;
     return 0;
+}
+
+struct sock_origin *sock_own_origin(struct sock *sock)
+{
+    struct sock_more *more = sock_own_more(sock);
+
+    if (more && !more->origin)
+        more->origin = mem_zalloc(1, sizeof(*more->origin));
+    return more ? more->origin : NULL;
 }
 
 int sock_inherit(struct sock *sock, const struct sock *listener)
 {
     const uint32_t own = UINT32_C(1) << OPTION_REUSE_ADDRESS | UINT32_C(1) << OPTION_DUAL_MODE;
 
-    sock->origin = mem_zalloc(1, sizeof(*sock->origin));
-    if (!sock->origin)
+    struct sock_origin *origin = sock_own_origin(sock);
+
+    if (!origin)
         return -ENOMEM;
-    sock->origin->asked = listener->bound->asked;
-    sock->origin->is_dual = listener->bound->is_dual;
+    origin->asked = listener->bound->asked;
+    origin->is_dual = listener->bound->is_dual;
     if (!listener->options)
         return 0;
     sock->options = mem_alloc(sizeof(*sock->options));

@@ -46,6 +46,8 @@ void sock_bound_drop(struct sock *sock); /* if it has one */
 int sock_bound_charge(struct sock *sock, uint32_t backlog);
 /* The socket no longer listens: uncharges its backlog, if it had one. */
 void sock_bound_uncharge(struct sock *sock);
+/* Of an accepted socket, to be filled. NULL: no memory. */
+struct sock_origin *sock_own_origin(struct sock *sock);
 /* Gives a socket that is about to be accepted the listener's options and its origin. -ENOMEM. */
 int sock_inherit(struct sock *sock, const struct sock *listener);
 /* Appends an ACCEPT, arms its deadline, and lets the queue run. */

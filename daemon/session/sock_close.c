@@ -50,15 +50,15 @@ static bool drain_step(struct share *share);
 
 static bool make_ending(struct sock *sock, uint32_t memory)
 {
-    if (quota_charge(sock->quota, QUOTA_LINGERS, 1) < 0)
+    if (quota_charge(sock_quota(sock), QUOTA_LINGERS, 1) < 0)
         return false;
-    if (quota_charge(sock->quota, QUOTA_MEMORY, memory) == 0) {
+    if (quota_charge(sock_quota(sock), QUOTA_MEMORY, memory) == 0) {
         sock->ending = mem_zalloc(1, sizeof(*sock->ending));
         if (!sock->ending)
-            quota_uncharge(sock->quota, QUOTA_MEMORY, memory);
+            quota_uncharge(sock_quota(sock), QUOTA_MEMORY, memory);
     }
     if (!sock->ending) {
-        quota_uncharge(sock->quota, QUOTA_LINGERS, 1);
+        quota_uncharge(sock_quota(sock), QUOTA_LINGERS, 1);
         return false;
     }
     sock->ending->charged = memory;
@@ -66,7 +66,7 @@ static bool make_ending(struct sock *sock, uint32_t memory)
     wheel_timer_init(&sock->ending->deadline.timer);
     deadline_init(&sock->ending->look, linger_look);
     deadline_init(&sock->ending->retry, read_again);
-    share_init(&sock->ending->share, quota_share(sock->quota, &sock->worker->shares.root),
+    share_init(&sock->ending->share, quota_share(sock_quota(sock), &sock->worker->shares.root),
                drain_step);
     return true;
 }
@@ -91,8 +91,8 @@ static void drop_ending(struct sock *sock)
     deadline_deinit(&sock->ending->deadline);
     deadline_deinit(&sock->ending->look);
     deadline_deinit(&sock->ending->retry);
-    quota_uncharge(sock->quota, QUOTA_LINGERS, 1);
-    quota_uncharge(sock->quota, QUOTA_MEMORY, sock->ending->charged);
+    quota_uncharge(sock_quota(sock), QUOTA_LINGERS, 1);
+    quota_uncharge(sock_quota(sock), QUOTA_MEMORY, sock->ending->charged);
 }
 
 uint32_t sock_ending_memory(const struct sock *sock)

@@ -13,8 +13,9 @@
 #define MS_PER_SECOND 1000u
 #define MALLOC_MORE 16u /* what malloc() may add to each */
 
-_Static_assert(sizeof(struct sock) + sizeof(struct sock_idle) + sizeof(struct netsock_options) +
-                       sizeof(struct sock_origin) + CODEC_HOST_MAX + 1 + 5 * MALLOC_MORE <=
+_Static_assert(sizeof(struct sock) + sizeof(struct sock_more) + sizeof(struct sock_idle) +
+                       sizeof(struct netsock_options) + sizeof(struct sock_origin) +
+                       CODEC_HOST_MAX + 1 + 6 * MALLOC_MORE <=
                    MEMORY_SOCKET_ALONE,
                "a socket's grant has room for all that it may have");
 
@@ -29,7 +30,7 @@ static uint64_t setting(const struct sock *sock, enum policy_limit limit)
 static void on_idle(struct deadline *deadline)
 {
     struct sock *sock = container_of(deadline, struct sock_idle, deadline)->sock;
-    uint64_t idle_for = sock->worker->clock() - sock->idle->active;
+    uint64_t idle_for = sock->worker->clock() - sock->more->idle->active;
     uint64_t most = MS_PER_SECOND * setting(sock, POLICY_LIMIT_IDLE_TIMEOUT);
 
     if (most == 0)
@@ -58,13 +59,16 @@ static void keep_alive(struct sock *sock, uint64_t seconds)
 
 static void watch(struct sock *sock, uint64_t active, uint64_t ms)
 {
-    sock->idle = mem_zalloc(1, sizeof(*sock->idle));
-    if (!sock->idle)
+    struct sock_more *more = sock_own_more(sock);
+    struct sock_idle *idle = more ? mem_zalloc(1, sizeof(*idle)) : NULL;
+
+    if (!idle)
         return;
-    sock->idle->sock = sock;
-    sock->idle->active = active;
-    deadline_init(&sock->idle->deadline, on_idle);
-    worker_set_deadline(sock->worker, &sock->idle->deadline, ms);
+    more->idle = idle;
+    idle->sock = sock;
+    idle->active = active;
+    deadline_init(&idle->deadline, on_idle);
+    worker_set_deadline(sock->worker, &idle->deadline, ms);
 }
 
 void sock_idle_begin(struct sock *sock)
@@ -75,7 +79,7 @@ void sock_idle_begin(struct sock *sock)
         return; /* the socket's kind does not have the option */
     seconds = setting(sock, POLICY_LIMIT_IDLE_TIMEOUT);
     keep_alive(sock, setting(sock, POLICY_LIMIT_KEEP_ALIVE));
-    if (seconds > 0 && !sock->idle)
+    if (seconds > 0 && !sock->more->idle)
         watch(sock, sock->worker->clock(), MS_PER_SECOND * seconds);
 }
 
@@ -88,8 +92,8 @@ void sock_idle_restore(struct sock *sock, uint64_t active)
 
 void sock_idle_end(struct sock *sock)
 {
-    if (!sock->idle)
+    if (!sock->more->idle)
         return;
-    deadline_deinit(&sock->idle->deadline);
-    sock->idle = mem_free(sock->idle);
+    deadline_deinit(&sock->more->idle->deadline);
+    sock_own_more(sock)->idle = mem_free(sock->more->idle);
 }

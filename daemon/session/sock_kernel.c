@@ -56,8 +56,8 @@ static bool may_grow(const struct sock *sock, uint64_t bytes)
 {
     struct quota_usage usage = {0, QUOTA_NONE};
 
-    if (sock->quota)
-        usage = quota_usage(sock->quota, QUOTA_KERNEL);
+    if (sock_quota(sock))
+        usage = quota_usage(sock_quota(sock), QUOTA_KERNEL);
     return usage.used <= usage.most / 2 && bytes <= usage.most / 2 - usage.used;
 }
 
@@ -71,7 +71,7 @@ int sock_charge_buffers(struct sock *sock)
         receiving = size_of(sock, RECEIVING, true);
     }
     sock_uncharge_buffers(sock); /* what options of a bound socket had */
-    if (quota_charge(sock->quota, QUOTA_KERNEL, sending + receiving) < 0)
+    if (quota_charge(sock_quota(sock), QUOTA_KERNEL, sending + receiving) < 0)
         return -ENOBUFS;
     sock->kernel[SENDING] = (uint32_t)sending;
     sock->kernel[RECEIVING] = (uint32_t)receiving;
@@ -80,7 +80,7 @@ int sock_charge_buffers(struct sock *sock)
 
 void sock_uncharge_buffers(struct sock *sock)
 {
-    quota_uncharge(sock->quota, QUOTA_KERNEL,
+    quota_uncharge(sock_quota(sock), QUOTA_KERNEL,
                    (uint64_t)sock->kernel[SENDING] + sock->kernel[RECEIVING]);
     sock->kernel[SENDING] = sock->kernel[RECEIVING] = 0;
 }
@@ -98,7 +98,7 @@ int sock_fix_buffers(const struct sock *sock, struct netsock *ns)
 static void settle(struct sock *sock, enum direction d, uint64_t bytes)
 {
     if (bytes < sock->kernel[d]) {
-        quota_uncharge(sock->quota, QUOTA_KERNEL, sock->kernel[d] - bytes);
+        quota_uncharge(sock_quota(sock), QUOTA_KERNEL, sock->kernel[d] - bytes);
         sock->kernel[d] = (uint32_t)bytes;
     }
 }
@@ -110,7 +110,7 @@ static int set_size(struct sock *sock, enum direction d, int32_t size, sock_appl
     int r;
 
     if (bytes > before) {
-        if (quota_charge(sock->quota, QUOTA_KERNEL, bytes - before) < 0)
+        if (quota_charge(sock_quota(sock), QUOTA_KERNEL, bytes - before) < 0)
             return -ENOBUFS;
         sock->kernel[d] = (uint32_t)bytes;
     }

@@ -104,7 +104,7 @@ struct policy_answer sock_judge(const struct sock *sock)
         answer.reason = "the client has made it listen, or connected it to another address";
         return answer;
     }
-    if (sock->origin)
+    if (sock->more->origin)
         return sock_origin_judge(sock);
     /* A connection that was reset has no peer: nothing can be sent over it. */
     if (netsock_remote(&sock->ns, &remote) < 0 || netsock_sockaddr(&remote, &addr, &len) != 0)

@@ -56,7 +56,7 @@ static bool carries_all_ops(const struct sock *sock)
 {
     return (!sock->connect || carries_op(sock->connect)) &&
            (!sock->close || carries_op(sock->close)) &&
-           (!sock->hangup || carries_op(sock->hangup)) && carries_ops(&sock->sends) &&
+           (!sock->more->hangup || carries_op(sock->more->hangup)) && carries_ops(&sock->sends) &&
            carries_ops(&sock->receives) && (!sock->bound || carries_ops(&sock->bound->accepts));
 }
 
@@ -163,8 +163,8 @@ static void leave_socket(struct sock *sock)
     sock->owes_end = sock->is_audited = sock->has_killed_event = false;
     if (sock->connect)
         connect_leave(sock->connect);
-    if (sock->hangup)
-        sock->hangup->class->stop(sock->hangup);
+    if (sock->more->hangup)
+        sock->more->hangup->class->stop(sock->more->hangup);
     if (sock->ns.fd < 0)
         return;
     close(netsock_release(&sock->ns, w));

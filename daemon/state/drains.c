@@ -31,7 +31,7 @@ struct drain_room {
 
 static char *key_at(const struct sock *sock, enum quota_level level)
 {
-    const struct quota *q = quota_at(sock->quota, level);
+    const struct quota *q = quota_at(sock_quota(sock), level);
 
     return save_text(q ? quota_key(q) : NULL);
 }
@@ -171,7 +171,7 @@ static int fill_sock(struct state_restorer *r, struct sock *sock, const Asockd__
         return restore_fail(r, "an address is out of range");
     if (sock_set_destination(sock, from->host[0] ? from->host : NULL, (uint16_t)from->port) < 0)
         return -ENOMEM;
-    if (quota_charge(sock->quota, QUOTA_KERNEL,
+    if (quota_charge(sock_quota(sock), QUOTA_KERNEL,
                      (uint64_t)from->kernel_send + from->kernel_receive) < 0)
         return -EDQUOT;
     sock->kernel[0] = from->kernel_send;

@@ -332,8 +332,8 @@ void state_discard(int fd)
 static void resume_socket(struct session *s, struct sock *sock)
 {
     end_socket_in_reset(sock, false);
-    if (sock->hangup)
-        hangup_resume(sock->hangup);
+    if (sock->more->hangup)
+        hangup_resume(sock->more->hangup);
     if (sock->connect) {
         connect_resume(sock->connect);
         return;

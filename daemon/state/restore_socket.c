@@ -133,13 +133,15 @@ static int restore_options(struct sock *sock, const Asockd__State__Socket *from)
 static int restore_origin(struct state_restorer *r, struct sock *sock,
                           const Asockd__State__Socket *from)
 {
+    struct sock_origin *origin;
+
     if (!from->origin)
         return 0;
-    sock->origin = mem_zalloc(1, sizeof(*sock->origin));
-    if (!sock->origin)
+    origin = sock_own_origin(sock);
+    if (!origin)
         return -ENOMEM;
-    sock->origin->is_dual = from->origin->is_dual;
-    return restore_endpoint(from->origin->asked, &sock->origin->asked)
+    origin->is_dual = from->origin->is_dual;
+    return restore_endpoint(from->origin->asked, &origin->asked)
                ? 0
                : restore_fail(r, "an address is out of range");
 }
@@ -212,7 +214,7 @@ static int restore_bound(struct state_restorer *r, struct sock *sock,
     if (!restore_endpoint(from->asked, &bound->asked) ||
         !restore_endpoint(from->local, &bound->local))
         return restore_fail(r, "an address is out of range");
-    if (quota_charge(sock->quota, QUOTA_KERNEL, from->charged) < 0)
+    if (quota_charge(sock_quota(sock), QUOTA_KERNEL, from->charged) < 0)
         return -EDQUOT;
     bound->charged = from->charged;
     return 0;
@@ -235,7 +237,7 @@ static bool is_lingering(const Asockd__State__Socket *from, uint8_t state)
 
 static int charge_kernel(struct sock *sock, const Asockd__State__Socket *from)
 {
-    if (quota_charge(sock->quota, QUOTA_KERNEL,
+    if (quota_charge(sock_quota(sock), QUOTA_KERNEL,
                      (uint64_t)from->kernel_send + from->kernel_receive) < 0)
         return -EDQUOT;
     sock->kernel[0] = from->kernel_send;
@@ -399,7 +401,8 @@ static bool is_in_place(const struct sock *sock, const Asockd__State__Socket *of
     case ASOCKD__STATE__OP__QUEUE__ACCEPTS:
         return from->verb == VERB_ACCEPT && sock->state == SOCK_LISTENING && from->bytes == 0;
     case ASOCKD__STATE__OP__QUEUE__HANGUP:
-        return from->verb == VERB_HANGUP && !sock->hangup && from->bytes == 0 && !sock->lingers;
+        return from->verb == VERB_HANGUP && !sock->more->hangup && from->bytes == 0 &&
+               !sock->lingers;
     case ASOCKD__STATE__OP__QUEUE__CLOSE:
         return from->verb == VERB_CLOSE && !sock->close && from->bytes == 0 && sock->lingers;
     default:
@@ -596,7 +599,7 @@ int restore_op(struct state_restorer *r, struct sock *sock, const Asockd__State_
         !has_ops(sock) || from->n_slices > CODEC_SEGMENTS_MAX ||
         (from->n_slices > 0 && !is_reference(from)) || !is_in_place(sock, of, from))
         return restore_fail(r, "an op is out of range");
-    op = make_op(sock, from);
+    op = from->verb == VERB_HANGUP && !sock_own_more(sock) ? NULL : make_op(sock, from);
     if (!op)
         return -ENOMEM;
     r->ops++;

@@ -181,9 +181,9 @@ static void fill_socket(const struct sock *sock, Asockd__State__Socket *to)
     to->kernel_receive = sock->kernel[1];
     to->host = save_text(sock->host);
     to->port = sock->port;
-    to->active = sock->idle ? sock->idle->active : 0;
+    to->active = sock->more->idle ? sock->more->idle->active : 0;
     to->chain = sock->chain ? sock->chain->token : 0;
-    to->ops = count(&sock->sends) + count(&sock->receives) + (sock->hangup ? 1 : 0) +
+    to->ops = count(&sock->sends) + count(&sock->receives) + (sock->more->hangup ? 1 : 0) +
               (sock->connect ? 1 : 0) + (sock->close ? 1 : 0) +
               (sock->bound ? count(&sock->bound->accepts) : 0);
 }
@@ -196,8 +196,8 @@ static void save_ops(struct state_writer *out, const struct sock *sock)
         save_op(out, container_of(it, struct op, node), ASOCKD__STATE__OP__QUEUE__SENDS);
     list_for_each (&sock->receives, it)
         save_op(out, container_of(it, struct op, node), ASOCKD__STATE__OP__QUEUE__RECEIVES);
-    if (sock->hangup)
-        save_op(out, sock->hangup, ASOCKD__STATE__OP__QUEUE__HANGUP);
+    if (sock->more->hangup)
+        save_op(out, sock->more->hangup, ASOCKD__STATE__OP__QUEUE__HANGUP);
     if (sock->close)
         save_op(out, sock->close, ASOCKD__STATE__OP__QUEUE__CLOSE);
     if (!sock->bound)
@@ -260,9 +260,9 @@ static void save_socket(struct state_writer *out, const struct sock *sock, uint6
         socket.options = sock->options->values;
         socket.n_options = NETSOCK_OPTIONS + 1;
     }
-    if (sock->origin) {
-        origin.asked = save_endpoint(&asked, &sock->origin->asked);
-        origin.is_dual = sock->origin->is_dual;
+    if (sock->more->origin) {
+        origin.asked = save_endpoint(&asked, &sock->more->origin->asked);
+        origin.is_dual = sock->more->origin->is_dual;
         socket.origin = &origin;
     }
     if (sock->ns.fd >= 0) {

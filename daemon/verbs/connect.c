@@ -181,7 +181,7 @@ static void take_connection(struct connect *c, int fd)
     if (lends)
         c->audit.lent = c->lend == LEND_GIVEN ? "given" : "held";
     histogram_add(&sock->worker->stats.connects, age(c));
-    PROBE3(connected, sock->session->id, sock->serial, age(c));
+    PROBE3(connected, sock->session->id, (uint64_t)sock->serial, age(c));
     connect_report_end(c, ERR_SUCCESS, &report);
     sock_audit_connected(sock, &c->audit, &c->remote, &report);
     sock_connect_succeeded(sock);
@@ -243,7 +243,7 @@ static void tell_failed(struct op *op, bool is_denied)
     if (is_denied || op->error == ERR_ACCESS_DENIED)
         op->session->worker->stats.connects_denied++;
     if (is_denied || op->error == ERR_ACCESS_DENIED)
-        PROBE3(denied, op->session->id, op->sock->serial, c->reason);
+        PROBE3(denied, op->session->id, (uint64_t)op->sock->serial, c->reason);
     connect_report_end(c, is_denied ? (uint32_t)ERR_ACCESS_DENIED : op->error, &report);
     if (is_denied || (op->error == ERR_ACCESS_DENIED && c->audit.is_denied)) {
         sock_audit_denied(op->sock, &c->audit, c->reason, &report);

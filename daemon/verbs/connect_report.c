@@ -55,7 +55,7 @@ void connect_report_end(struct connect *c, uint32_t error, struct connect_report
     connect_report_make(c, ret);
     ret->error = error;
     connect_report_drop(sock->connect_report);
-    sock->connect_report = connect_report_keep(&sock->session->reports, sock->quota, ret);
+    sock->connect_report = connect_report_keep(&sock->session->reports, sock_quota(sock), ret);
 }
 
 void connect_explain(struct op *op, const struct connect_report *report)

@@ -46,6 +46,7 @@ static const struct op_class hangup_class = {
 int verb_hangup(struct op *op, const struct call *call)
 {
     struct sock *sock = op->sock;
+    struct sock_more *more;
 
     if (!sock->worker->hangups || sock->dgram)
         return ERR_OPERATION_NOT_SUPPORTED;
@@ -53,10 +54,15 @@ int verb_hangup(struct op *op, const struct call *call)
         return ERR_NOT_CONNECTED;
     if (sock->state == SOCK_FAILED)
         return ERR_OPERATION_ABORTED;
-    if (sock->hangup)
+    if (sock->more->hangup)
         return ERR_ALREADY_IN_PROGRESS;
+    more = sock_own_more(sock);
+    if (!more) {
+        op->text = "too little memory left";
+        return ERR_NO_BUFFER_SPACE;
+    }
     op->class = &hangup_class;
-    sock->hangup = op;
+    more->hangup = op;
     sock_hold_op(sock, op, call->request->timeout_ms);
     if (sock->state == SOCK_CONNECTED)
         hangup_step(op);
@@ -66,7 +72,7 @@ int verb_hangup(struct op *op, const struct call *call)
 void hangup_restore(struct op *op)
 {
     op->class = &hangup_class;
-    op->sock->hangup = op;
+    sock_own_more(op->sock)->hangup = op;
 }
 
 void hangup_resume(struct op *op)

@@ -121,8 +121,8 @@ static void tell_piece(struct op *op, uint8_t *place, size_t gap, size_t len)
 static void count_in(struct sock *sock, size_t len)
 {
     sock->bytes_in += len;
-    if (sock->idle)
-        sock->idle->active = sock->worker->clock();
+    if (sock->more->idle)
+        sock->more->idle->active = sock->worker->clock();
     sock->session->bytes_in += len;
     sock->worker->stats.bytes_in += len;
 }

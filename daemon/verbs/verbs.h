@@ -113,7 +113,7 @@ void list_restore(struct op *op, uint64_t place);
 void shutdown_restore(struct op *op, bool ends_receiving);
 void close_restore(struct op *op);
 void disconnect_restore(struct op *op);
-void hangup_restore(struct op *op);
+void hangup_restore(struct op *op); /* the socket has its own struct sock_more */
 void hangup_resume(struct op *op);
 struct connect_past {
     const char *host; /* the name; NULL: it is by address */

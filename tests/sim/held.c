@@ -18,7 +18,7 @@
 
 static void add_socket(const struct sock *sock, uint64_t held[static QUOTA_RESOURCES])
 {
-    if (!sock->quota)
+    if (!sock_quota(sock))
         return;
     held[QUOTA_KERNEL] += sock->kernel[0] + sock->kernel[1];
     held[QUOTA_LINGERS] += sock->ending != NULL;

@@ -65,11 +65,12 @@ static void check_open(const struct sock *sock)
     if (!tcp || sock->bound)
         return;
     /* Without memory it is not watched; the next process may have some. */
-    if (!tcp->serial || sock->state != SOCK_CONNECTED || !sock->idle)
+    if (!tcp->serial || sock->state != SOCK_CONNECTED || !sock->more->idle)
         tcp->moved = sim_now_ms();
     tcp->serial = sock->serial;
     from = tcp->moved > model.stopped_until ? tcp->moved : model.stopped_until;
-    if (sock->idle && sock->state == SOCK_CONNECTED && sim_now_ms() > from + IDLE_MS + LATE_MS)
+    if (sock->more->idle && sock->state == SOCK_CONNECTED &&
+        sim_now_ms() > from + IDLE_MS + LATE_MS)
         sim_fail("idle-stays: nothing moves on connection %u for %llu ms", tcp->index,
                  (unsigned long long)(sim_now_ms() - tcp->moved));
 }

@@ -205,9 +205,9 @@ START_TEST(test_one_that_is_bound)
     heard.port = 1002;
     ck_assert(!dgram_has_heard(sock, &heard));
     ck_assert_uint_eq(sock->dgram->answers->keys[0], 5);
-    before = quota_usage(sock->quota, QUOTA_MEMORY).used;
+    before = quota_usage(sock_quota(sock), QUOTA_MEMORY).used;
     dgram_unbound(sock);
-    ck_assert_uint_eq(before - quota_usage(sock->quota, QUOTA_MEMORY).used,
+    ck_assert_uint_eq(before - quota_usage(sock_quota(sock), QUOTA_MEMORY).used,
                       sizeof(struct dgram_answers));
     taker_free(&t);
     close(theirs);
