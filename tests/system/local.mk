@@ -5,7 +5,7 @@
 #   units.test  boots one box and runs test_units.py in it; clients are client.py, boxed.py is what the modules share
 #   identity.test  the same with test_identity.py
 #   examples.test  the same with test_examples.py: README's examples and the man pages'
-#   restart.test  the same with test_restart.py; ASOCK_RESTARTS="RESTARTS CLIENTS SOCKETS"
+#   restart.test  the same with test_restart.py; ASOCK_RESTARTS="RESTARTS CLIENTS SOCKETS WAITING"
 #   upgrade.test  the same with test_upgrade.py, and with the version before; only by ./check --long
 #   audit_journal.test  the same with test_audit_journal.py
 #   arch.test      packages for Arch; only by check-packages
