@@ -48,7 +48,9 @@ unit_tests += \
 	tests/unit/test_state.unit \
 	tests/unit/test_state_datagrams.unit \
 	tests/unit/test_state_faults.unit \
+	tests/unit/test_state_moves.unit \
 	tests/unit/test_state_refused.unit \
+	tests/unit/test_state_refused_4.unit \
 	tests/unit/test_session_shm.unit \
 	tests/unit/test_session_refused.unit \
 	tests/unit/test_session_steps.unit \
@@ -132,8 +134,11 @@ tests_unit_test_sock_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=recv
 state_parts = tests/unit/state_parts.c tests/unit/state_parts.h $(daemon_session_sources)
 tests_unit_test_state_unit_SOURCES = tests/unit/test_state.c $(state_parts)
 tests_unit_test_state_datagrams_unit_SOURCES = tests/unit/test_state_datagrams.c $(state_parts)
+tests_unit_test_state_moves_unit_SOURCES = tests/unit/test_state_moves.c $(state_parts)
 tests_unit_test_state_refused_unit_SOURCES = tests/unit/test_state_refused.c $(state_parts)
-EXTRA_DIST += tests/unit/state-format-1 tests/unit/state-format-2
+tests_unit_test_state_refused_4_unit_SOURCES = tests/unit/test_state_refused_4.c $(state_parts)
+EXTRA_DIST += tests/unit/state-format-1 tests/unit/state-format-2 tests/unit/state-format-3 \
+	tests/unit/state-format-4
 
 # Daemon and library in one program, whose calls can be made to fail one by one.
 tests_unit_test_faults_unit_SOURCES = tests/unit/test_faults.c tests/unit/fault.c tests/unit/fault.h

@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/audit/recent.h"
+#include "daemon/policy/learn.h"
 #include "daemon/session/session_end.h"
 #include "daemon/session/sock.h"
 #include "daemon/verbs/dispatch.h"
@@ -125,7 +127,7 @@ void parts_fill(struct parts *p)
 
 void parts_fill_format_2(struct parts *p)
 {
-    p->has_format_2 = true;
+    p->format = 2;
     asockd__state__buffer__init(&p->buffer);
     p->buffer.id = 1;
     p->buffer.descriptor = BUFFER;
@@ -168,6 +170,197 @@ void parts_fill_format_2(struct parts *p)
     p->accept.end_id = 6;
 }
 
+static void fill_connect(struct parts *p)
+{
+    struct parts_3 *three = &p->three;
+
+    asockd__state__socket__init(&three->connecting);
+    three->connecting.id = 8;
+    three->connecting.serial = 45;
+    three->connecting.state = ASOCKD__STATE__SOCKET__STATE__CONNECTING;
+    three->connecting.ops = 1;
+    asockd__state__attempt__init(&three->attempt);
+    three->attempt.address = &three->to[0];
+    three->attempt.descriptor = ATTEMPT;
+    three->attempts[0] = &three->attempt;
+    asockd__state__op__init(&three->connect);
+    fill_op(&three->connect, ASOCKD__STATE__OP__QUEUE__CONNECT, VERB_CONNECT, 104);
+    three->connect.socket_id = 8;
+    three->connect.endpoint = &three->to[0];
+    three->others[0] = &three->to[1];
+    three->connect.others = three->others;
+    three->connect.n_others = 1;
+    three->connect.attempts = three->attempts;
+    three->connect.n_attempts = 1;
+}
+
+static void fill_lingering(struct parts *p)
+{
+    struct parts_3 *three = &p->three;
+
+    asockd__state__socket__init(&three->lingering);
+    asockd__state__linger__init(&three->linger);
+    three->linger.until = 60000;
+    three->linger.charged = MEMORY_SOCKET_ALONE;
+    three->lingering.serial = 46;
+    three->lingering.state = ASOCKD__STATE__SOCKET__STATE__LINGERING;
+    three->lingering.flags = ASOCKD__STATE__SOCKET__FLAG__LINGERS;
+    three->lingering.remote = &p->remote;
+    three->lingering.descriptor = LINGERING;
+    three->lingering.linger = &three->linger;
+    three->lingering.ops = 1;
+    asockd__state__op__init(&three->close);
+    fill_op(&three->close, ASOCKD__STATE__OP__QUEUE__CLOSE, VERB_CLOSE, 105);
+    three->close.socket_id = 0;
+    p->session.lingering = 1;
+}
+
+static void fill_sharee(struct parts *p)
+{
+    Asockd__State__Session *sharee = &p->three.sharee;
+
+    asockd__state__session__init(sharee);
+    sharee->id = 47;
+    sharee->listener = p->session.listener;
+    sharee->descriptor = SHAREE;
+    sharee->identity = &p->identity;
+    sharee->has_hello = true;
+    sharee->sockets_max = 4;
+    sharee->ops_max = sharee->socket_ops_max = 16;
+    sharee->send_window = sharee->queued_max = 1024 * 1024;
+    sharee->sharer = p->session.id;
+    sharee->may_not_lend = true;
+    p->daemon.sessions = 2;
+}
+
+void parts_fill_format_3(struct parts *p)
+{
+    struct parts_3 *three = &p->three;
+
+    p->format = 3;
+    for (int i = 0; i < 2; i++) {
+        asockd__state__endpoint__init(&three->to[i]);
+        memcpy(three->addresses[i], "\177\0\0\1", 4);
+        three->addresses[i][3] = (uint8_t)(i + 1);
+        three->to[i].address = (ProtobufCBinaryData){4, three->addresses[i]};
+        three->to[i].port = 4433;
+    }
+    asockd__state__datagrams__init(&three->datagrams);
+    three->destinations[0] = &three->to[0];
+    three->datagrams.destinations = three->destinations;
+    three->datagrams.n_destinations = 1;
+    three->datagrams.dropped = 3;
+    asockd__state__socket__init(&three->udp);
+    three->udp.id = 6;
+    three->udp.serial = 44;
+    three->udp.family = FAMILY_INET;
+    three->udp.descriptor = UDP;
+    three->udp.datagrams = &three->datagrams;
+    fill_connect(p);
+    fill_lingering(p);
+    fill_sharee(p);
+    p->session.sockets = 5;
+}
+
+static void fill_lent(Asockd__State__Socket *socket, uint32_t id, Asockd__State__Lent *lent)
+{
+    asockd__state__socket__init(socket);
+    asockd__state__lent__init(lent);
+    socket->id = id;
+    socket->serial = 47 + id / 4;
+    socket->state = ASOCKD__STATE__SOCKET__STATE__LENT;
+    socket->send_side = socket->receive_side = 1;
+    socket->lent = lent;
+}
+
+static void fill_drain(struct parts *p)
+{
+    struct parts_4 *four = &p->four;
+
+    asockd__state__socket__init(&four->drained);
+    asockd__state__drain__init(&four->drain);
+    four->drained.serial = 40;
+    four->drained.remote = &p->remote;
+    four->drained.descriptor = DRAINING;
+    four->drained.kernel_receive = 2048;
+    four->drain.socket = &four->drained;
+    four->drain.until = 30000;
+    four->drain.drained = 17;
+    four->drain.charged = MEMORY_SOCKET_ALONE + 5;
+    four->drain.listener = p->session.listener;
+    four->drain.user = (char *)(uintptr_t) "1234";
+    four->drain.unit = (char *)(uintptr_t) "sandbox.service";
+    four->drains[0] = &four->drain;
+    p->daemon.drains = four->drains;
+    p->daemon.n_drains = 1;
+}
+
+static void fill_history(struct parts *p)
+{
+    struct parts_4 *four = &p->four;
+
+    asockd__state__learned__init(&four->learned);
+    four->learned.uid = four->learned.person = 1234;
+    four->learned.host = (char *)(uintptr_t) "example.org";
+    four->learned.port = 443;
+    four->learned.file = (char *)(uintptr_t) "/etc/asock/policy.d/50-learn.policy";
+    four->learned.count = 9;
+    four->learned.first = 1700000000;
+    four->learned.last = 1700000009;
+    four->learned_at[0] = &four->learned;
+    p->daemon.learned = four->learned_at;
+    p->daemon.n_learned = 1;
+    p->daemon.learned_dropped = 2;
+    asockd__state__denial__init(&four->denial);
+    four->denial.serial = 21;
+    four->denial.until = 100000;
+    four->denial.count = 4;
+    four->denial.first = 1700000001;
+    four->denial.last = 1700000008;
+    four->denial.uid = four->denial.person = 1234;
+    four->denial.pid = 77;
+    four->denial.verb = (char *)(uintptr_t) "connect";
+    four->denial.port = 443;
+    four->denial.remote = &p->remote;
+    four->denial.comm = (char *)(uintptr_t) "curl";
+    four->denial.listener = p->session.listener;
+    four->denial.reason = (char *)(uintptr_t) "no rule allows it";
+    four->denials[0] = &four->denial;
+    p->daemon.denials = four->denials;
+    p->daemon.n_denials = 1;
+    p->daemon.denials_dropped = 3;
+}
+
+void parts_fill_format_4(struct parts *p)
+{
+    struct parts_4 *four = &p->four;
+    size_t len = p->replies[0].len;
+
+    p->format = 4;
+    p->session.sockets = 7;
+    /* Two frames that wait: a descriptor goes with each. */
+    memcpy(four->output, p->reply, len);
+    memcpy(four->output + len, p->reply, len);
+    p->session.output = (ProtobufCBinaryData){2 * len, four->output};
+    p->session.lent_unread = 3;
+    p->accept.end_id = 5;
+    fill_lent(&four->lent, 1, &four->held);
+    four->lent.descriptor = LENT;
+    four->lent.remote = &p->remote;
+    fill_lent(&four->travels, 5, &four->given);
+    four->given.given = true;
+    four->travels.descriptor = TRAVELS;
+    asockd__state__travel__init(&four->travel);
+    four->travel.at = (uint32_t)len;
+    four->given.travel = &four->travel;
+    asockd__state__travel__init(&four->buffer_travel);
+    p->buffer.travel = &four->buffer_travel;
+    p->buffer.with_status = true;
+    p->three.connect.lend = LEND_HELD;
+    fill_drain(p);
+    fill_history(p);
+}
+
 void parts_add(struct state_writer *w, Asockd__State__Record__KindCase kind, void *what)
 {
     Asockd__State__Record record = ASOCKD__STATE__RECORD__INIT;
@@ -177,10 +370,15 @@ void parts_add(struct state_writer *w, Asockd__State__Record__KindCase kind, voi
     state_add(w, &record);
 }
 
+static int last_descriptor(unsigned int format)
+{
+    return format < 2 ? DESCRIPTORS : format == 2 ? STATUS : format == 3 ? SHAREE : DRAINING;
+}
+
 void parts_write(struct parts *p, struct state_writer *w)
 {
     ck_assert_int_eq(state_writer_init(w), 0);
-    for (int i = 0; i < (p->has_format_2 ? STATUS : DESCRIPTORS); i++)
+    for (int i = 0; i < last_descriptor(p->format); i++)
         ck_assert_uint_eq(state_add_descriptor(w, i), (uint32_t)i + 1);
     parts_add(w, ASOCKD__STATE__RECORD__KIND_DAEMON, &p->daemon);
     parts_add(w, ASOCKD__STATE__RECORD__KIND_SESSION, &p->session);
@@ -188,10 +386,24 @@ void parts_write(struct parts *p, struct state_writer *w)
     parts_add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->send);
     parts_add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->chain);
     parts_add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->receive);
-    if (p->has_format_2) {
+    if (p->format >= 2) {
         parts_add(w, ASOCKD__STATE__RECORD__KIND_SOCKET, &p->listener);
         parts_add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->accept);
-        state_needs(w, 2);
+        state_needs(w, p->format);
+    }
+    if (p->format >= 3) {
+        parts_add(w, ASOCKD__STATE__RECORD__KIND_SOCKET, &p->three.udp);
+        parts_add(w, ASOCKD__STATE__RECORD__KIND_SOCKET, &p->three.connecting);
+        parts_add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->three.connect);
+    }
+    if (p->format >= 4) {
+        parts_add(w, ASOCKD__STATE__RECORD__KIND_SOCKET, &p->four.lent);
+        parts_add(w, ASOCKD__STATE__RECORD__KIND_SOCKET, &p->four.travels);
+    }
+    if (p->format >= 3) {
+        parts_add(w, ASOCKD__STATE__RECORD__KIND_SOCKET, &p->three.lingering);
+        parts_add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->three.close);
+        parts_add(w, ASOCKD__STATE__RECORD__KIND_SESSION, &p->three.sharee);
     }
     if (p->has_more)
         parts_add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->receive);
@@ -251,7 +463,7 @@ static int make_memory(off_t length)
 }
 
 /* Others that run this test may listen at the same port. */
-void taker_make_format_2(struct taker *t)
+static void make_format_2(struct taker *t)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(PARTS_PORT)};
     const int on = 1;
@@ -264,7 +476,31 @@ void taker_make_format_2(struct taker *t)
     t->descriptors[BOUND - 1] = fd;
     t->descriptors[BUFFER - 1] = make_memory(4096);
     t->descriptors[STATUS - 1] = make_memory(STATUS_PAGE_LENGTH);
-    t->r.descriptor_count = STATUS;
+}
+
+/* Of connections: none of them has a peer any more. */
+void taker_make_format(struct taker *t, unsigned int format)
+{
+    int pair[2];
+
+    make_format_2(t);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    close(pair[1]);
+    t->descriptors[SHAREE - 1] = pair[0];
+    t->descriptors[UDP - 1] = socket(AF_INET, SOCK_DGRAM, 0);
+    for (int i = LINGERING; i <= DRAINING; i++)
+        if (i != SHAREE)
+            t->descriptors[i - 1] = socket(AF_INET, SOCK_STREAM, 0);
+    t->r.descriptor_count = (uint32_t)last_descriptor(format);
+    for (int i = last_descriptor(format); i < DRAINING; i++)
+        close(t->descriptors[i]);
+}
+
+void taker_make_history(struct taker *t)
+{
+    t->core->worker.learn = learn_new();
+    t->core->worker.recent = recent_new(&t->core->worker);
+    ck_assert(t->core->worker.learn && t->core->worker.recent);
 }
 
 int taker_take(struct taker *t, const uint8_t *data, size_t len)
@@ -311,13 +547,15 @@ void taker_free(struct taker *t)
     for (uint32_t i = 0; i < t->r.descriptor_count; i++)
         if (!t->taken[i])
             close(t->descriptors[i]);
+    t->core->worker.learn = learn_free(t->core->worker.learn);
+    t->core->worker.recent = recent_free(t->core->worker.recent);
     core_free(t->core);
 }
 
 struct session *taker_session(struct taker *t)
 {
-    struct session *s = container_of(t->core->worker.sessions.prev, struct session, node);
+    struct list *next = t->core->session->node.next;
 
-    ck_assert_ptr_ne(s, t->core->session);
-    return s;
+    ck_assert_ptr_ne(next, &t->core->worker.sessions);
+    return container_of(next, struct session, node);
 }

@@ -10,8 +10,46 @@
 #include "daemon/state/state.h"
 #include "tests/unit/daemon_session.h"
 
-/* BOUND and those behind it are of format 2. */
-enum { LOCK = 1, CLIENT, CONNECTION, BOUND, BUFFER, STATUS, DESCRIPTORS = CONNECTION };
+/* BOUND and those behind it are of format 2; UDP, of format 3; LENT, of format 4. */
+enum {
+    LOCK = 1,
+    CLIENT,
+    CONNECTION,
+    BOUND,
+    BUFFER,
+    STATUS,
+    UDP,
+    LINGERING,
+    ATTEMPT,
+    SHAREE,
+    LENT,
+    TRAVELS,
+    DRAINING,
+    DESCRIPTORS = CONNECTION
+};
+
+/* What format 3 has beside. */
+struct parts_3 {
+    Asockd__State__Socket udp, connecting, lingering;
+    Asockd__State__Datagrams datagrams;
+    Asockd__State__Endpoint to[2], *others[1], *destinations[1];
+    uint8_t addresses[2][4];
+    Asockd__State__Attempt attempt, *attempts[1];
+    Asockd__State__Op connect, close;
+    Asockd__State__Linger linger;
+    Asockd__State__Session sharee;
+};
+
+/* And format 4. */
+struct parts_4 {
+    Asockd__State__Socket lent, travels, drained;
+    Asockd__State__Lent held, given;
+    Asockd__State__Travel travel, buffer_travel;
+    Asockd__State__Drain drain, *drains[1];
+    Asockd__State__Learned learned, *learned_at[1];
+    Asockd__State__Denial denial, *denials[1];
+    uint8_t output[256];
+};
 
 struct parts {
     Asockd__State__Daemon daemon;
@@ -28,7 +66,6 @@ struct parts {
     int32_t options[NETSOCK_OPTIONS + 1];
     Asockd__State__Op send, chain, receive;
     bool has_more; /* a record that is not counted */
-    bool has_format_2;
     Asockd__State__Buffer buffer, *buffers[1];
     Asockd__State__Slice slice, *slices[1];
     Asockd__State__Socket listener;
@@ -36,11 +73,16 @@ struct parts {
     Asockd__State__Endpoint local;
     uint8_t local_address[4];
     Asockd__State__Op accept;
+    unsigned int format; /* 0: the first */
+    struct parts_3 three;
+    struct parts_4 four;
 };
 
 void parts_fill(struct parts *p);
 /* Behind that: what format 2 has beside. It listens at PARTS_ADDRESS, port PARTS_PORT. */
 void parts_fill_format_2(struct parts *p);
+void parts_fill_format_3(struct parts *p); /* behind that */
+void parts_fill_format_4(struct parts *p); /* behind that */
 #define PARTS_ADDRESS "\177\123\103\2"
 #define PARTS_PORT 20083
 void parts_write(struct parts *p, struct state_writer *w);
@@ -55,8 +97,9 @@ struct taker {
 };
 
 void taker_init(struct taker *t);
-void taker_make_descriptors(struct taker *t); /* for what is written by hand */
-void taker_make_format_2(struct taker *t);    /* behind those */
+void taker_make_descriptors(struct taker *t);                 /* for what is written by hand */
+void taker_make_format(struct taker *t, unsigned int format); /* behind those */
+void taker_make_history(struct taker *t);                     /* it learns, and remembers denials */
 int taker_take(struct taker *t, const uint8_t *data, size_t len);
 void taker_prepare(struct taker *t); /* both of them */
 int taker_take_prepared(struct taker *t, struct parts *p);

@@ -11,11 +11,17 @@
 #include <unistd.h>
 
 #include "daemon/audit/connect_report.h"
+#include "daemon/audit/recent.h"
 #include "daemon/core/quota.h"
 #include "daemon/policy/kept.h"
+#include "daemon/policy/learn.h"
+#include "daemon/session/dgram.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
+#include "daemon/session/sock_lend.h"
+#include "daemon/wire/shm_buffer.h"
+#include "daemon/wire/status_page.h"
 #include "daemon/verbs/connect.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
@@ -147,7 +153,7 @@ START_TEST(test_a_client_that_overran_its_window)
 END_TEST
 
 /* Of what format 2 has beside. */
-static void check_format_2(struct taker *t)
+static void check_format_2(struct taker *t, uint32_t accepts)
 {
     struct session *s = taker_session(t);
     struct sock *sock = session_sock(s, 3);
@@ -161,7 +167,7 @@ static void check_format_2(struct taker *t)
     ck_assert_uint_eq(sock->bound->local.port, PARTS_PORT);
     accept_save(session_find_op(s, 103), &first, &end);
     ck_assert_uint_eq(first, 4);
-    ck_assert_uint_eq(end, 6);
+    ck_assert_uint_eq(end - first, accepts);
     ck_assert_uint_eq(s->buffer_count, 1);
     ck_assert_uint_eq(s->shared, 4096);
     ck_assert_ptr_nonnull(s->status);
@@ -181,9 +187,129 @@ START_TEST(test_all_of_format_2_comes_back)
     parts_fill(&p);
     parts_fill_format_2(&p);
     taker_prepare(&t);
-    taker_make_format_2(&t);
+    taker_make_format(&t, 2);
     ck_assert_int_eq(taker_take_prepared(&t, &p), 0);
-    check_format_2(&t);
+    check_format_2(&t, 2);
+    taker_free(&t);
+}
+END_TEST
+
+/* Of what format 3 has beside. */
+static void check_format_3(struct taker *t, uint32_t accepts)
+{
+    struct session *s = taker_session(t),
+                   *sharee = container_of(s->node.next, struct session, node);
+    struct sock *lingering = list_first(&s->lingering, struct sock, node);
+    struct sock *udp = session_sock(s, 6), *connecting = session_sock(s, 8);
+
+    ck_assert(udp && udp->dgram && udp->ns.fd >= 0);
+    ck_assert_uint_eq(udp->dgram->dropped, 3);
+    ck_assert_uint_eq(udp->dgram->verdicts[0].endpoint.port, 4433);
+    ck_assert(connecting && connecting->state == SOCK_CONNECTING);
+    ck_assert_uint_eq(connecting->connect->send.connect->he.count, 2);
+    ck_assert_uint_eq(connecting->connect->send.connect->he.running, 1);
+    ck_assert(lingering && lingering->state == SOCK_LINGERING && lingering->close);
+    ck_assert_uint_eq(sock_linger_until(lingering), 60000);
+    ck_assert_uint_eq(sharee->id, 47);
+    ck_assert_ptr_eq(sharee->sharing.sharer, s);
+    ck_assert(sharee->sharing.may_not_lend);
+    s->op_count -= 2; /* the others know nothing of these */
+    check_format_2(t, accepts);
+    s->op_count += 2;
+}
+
+START_TEST(test_all_of_format_3_comes_back)
+{
+    struct parts p;
+    struct taker t;
+
+    parts_fill(&p);
+    parts_fill_format_2(&p);
+    parts_fill_format_3(&p);
+    taker_prepare(&t);
+    taker_make_format(&t, 3);
+    ck_assert_int_eq(taker_take_prepared(&t, &p), 0);
+    check_format_3(&t, 2);
+    taker_free(&t);
+}
+END_TEST
+
+static void check_history(const struct worker *w)
+{
+    const struct learn_rule *rule = learn_rule_at(w->learn, 0);
+    const struct recent_denial *denial = recent_next(w->recent, NULL);
+
+    ck_assert(rule && denial);
+    ck_assert_str_eq(rule->host, "example.org");
+    ck_assert_str_eq(rule->file, "/etc/asock/policy.d/50-learn.policy");
+    ck_assert_uint_eq(rule->count, 9);
+    ck_assert_int_eq(rule->last, 1700000009);
+    ck_assert_uint_eq(learn_dropped(w->learn), 2);
+    ck_assert_uint_eq(denial->serial, 21);
+    ck_assert_uint_eq(denial->count, 4);
+    ck_assert_uint_eq(denial->until, 100000);
+    ck_assert_str_eq(denial->verb, "connect");
+    ck_assert_str_eq(denial->comm, "curl");
+    ck_assert_str_eq(denial->reason, "no rule allows it");
+    ck_assert_uint_eq(denial->remote.port, 443);
+    ck_assert_uint_eq(recent_dropped(w->recent), 3);
+    ck_assert_str_eq(quota_key(denial->quota), "1234");
+    ck_assert_uint_eq(quota_usage(denial->quota, QUOTA_MEMORY).used,
+                      denial->size + MEMORY_SOCKET_ALONE + 5); /* with what drains */
+}
+
+static void check_drain(const struct worker *w)
+{
+    const struct sock *sock = list_first(&w->drains, struct sock, node);
+    struct drain_past past;
+
+    ck_assert_uint_eq(w->drain_count, 1);
+    ck_assert(sock->state == SOCK_DRAINING && !sock->session && sock->ns.fd >= 0);
+    sock_drain_save(sock, &past);
+    ck_assert_uint_eq(past.until, 30000);
+    ck_assert_uint_eq(past.drained, 17);
+    ck_assert_uint_eq(sock->serial, 40);
+    ck_assert_uint_eq(quota_usage(sock_quota(sock), QUOTA_KERNEL).used, 2048);
+    ck_assert_str_eq(quota_key(quota_at(sock_quota(sock), QUOTA_USER)), "1234");
+    ck_assert_str_eq(quota_key(quota_at(sock_quota(sock), QUOTA_UNIT)), "sandbox.service");
+}
+
+/* Of what format 4 has beside. */
+static void check_format_4(struct taker *t)
+{
+    struct session *s = taker_session(t);
+    const struct sock *held = session_sock(s, 1), *given = session_sock(s, 5);
+    const struct connect *connect = session_sock(s, 8)->connect->send.connect;
+    const struct shm_buffer *shm = session_buffer_at(s, 1)->shm;
+    uint32_t at;
+
+    ck_assert(held->state == SOCK_LENT && held->ns.is_lent && !held->is_given && !held->lending);
+    ck_assert(given->state == SOCK_LENT && given->ns.is_lent && given->is_given);
+    ck_assert(sock_lending_at(given, &at) && at > 0);
+    ck_assert(list_is_linked(&shm->pass.node) && shm->pass.second_fd == s->status->fd);
+    ck_assert_ptr_eq(list_first(&s->transport.passes, struct fd_pass, node), &shm->pass);
+    ck_assert_uint_eq(s->lent_unread, 3);
+    ck_assert(connect->lend == LEND_HELD && connect->lending && connect->he.is_apart);
+    ck_assert_uint_eq(s->lending_count, 2);
+    check_history(&t->core->worker);
+    check_drain(&t->core->worker);
+    check_format_3(t, 1);
+}
+
+START_TEST(test_all_of_format_4_comes_back)
+{
+    struct parts p;
+    struct taker t;
+
+    parts_fill(&p);
+    parts_fill_format_2(&p);
+    parts_fill_format_3(&p);
+    parts_fill_format_4(&p);
+    taker_prepare(&t);
+    taker_make_history(&t);
+    taker_make_format(&t, 4);
+    ck_assert_int_eq(taker_take_prepared(&t, &p), 0);
+    check_format_4(&t);
     taker_free(&t);
 }
 END_TEST
@@ -225,9 +351,34 @@ START_TEST(test_a_state_of_format_2)
     struct taker t;
 
     taker_prepare(&t);
-    taker_make_format_2(&t);
+    taker_make_format(&t, 2);
     take_file(&t, 2);
-    check_format_2(&t);
+    check_format_2(&t, 2);
+    taker_free(&t);
+}
+END_TEST
+
+START_TEST(test_a_state_of_format_3)
+{
+    struct taker t;
+
+    taker_prepare(&t);
+    taker_make_format(&t, 3);
+    take_file(&t, 3);
+    check_format_3(&t, 2);
+    taker_free(&t);
+}
+END_TEST
+
+START_TEST(test_a_state_of_format_4)
+{
+    struct taker t;
+
+    taker_prepare(&t);
+    taker_make_history(&t);
+    taker_make_format(&t, 4);
+    take_file(&t, 4);
+    check_format_4(&t);
     taker_free(&t);
 }
 END_TEST
@@ -292,129 +443,5 @@ START_TEST(test_a_valid_policy_is_not_replaced)
     ck_assert_int_eq(taker_take_parts(&t, &p), 0);
     ck_assert_uint_eq(policy_file_count(t.core->worker.policy), 1); /* --allow-any */
     taker_free(&t);
-}
-END_TEST
-
-/* ---- from one to the other ---- */
-
-/* All that `from` has, by descriptors of its own. */
-static void move(struct core *from, struct taker *to)
-{
-    struct state_writer w;
-    struct state_reader in;
-    const uint8_t *data;
-    size_t len;
-    int lock = memfd_create("lock", 0);
-
-    ck_assert(state_carries(from->session));
-    ck_assert_int_eq(state_writer_init(&w), 0);
-    state_save_daemon(&w, &from->worker, lock, 0, 1);
-    state_save_session(&w, from->session);
-    ck_assert_int_eq(state_finish(&w, &data, &len), 0);
-    state_end_in_reset(from->session, true);
-    for (uint32_t i = 0; i < w.descriptor_count; i++)
-        to->descriptors[i] = dup(w.descriptors[i]);
-    to->r.descriptor_count = w.descriptor_count;
-    ck_assert_int_eq(state_read(&in, data, len), 0);
-    ck_assert_int_eq(state_restore(&to->r, &in), 0);
-    state_writer_deinit(&w);
-    close(lock);
-}
-
-/* What a socket keeps of its connect stays behind. */
-static void drop_report(struct core *core, uint32_t id)
-{
-    struct sock *sock = session_slot(core->session, id)->sock;
-
-    ck_assert_ptr_nonnull(sock->connect_report);
-    sock->connect_report = connect_report_drop(sock->connect_report);
-}
-
-static int would_fd_reset(int fd)
-{
-    struct linger linger = {0};
-    socklen_t len = sizeof(linger);
-
-    ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &len), 0);
-    return linger.l_onoff;
-}
-
-static int would_reset(struct session *s, uint32_t id)
-{
-    return would_fd_reset(session_sock(s, id)->ns.fd);
-}
-
-/*
- * What is charged to it goes with it: there it is what it was, here nothing is left, and no peer
- * has heard of it.
- */
-START_TEST(test_it_moves)
-{
-    struct core *old = core_new();
-    struct quota_usage memory, kernel;
-    struct taker t;
-    int peer = core_connected(old, 1);
-    uint64_t first, second;
-    uint8_t byte;
-
-    first = core_receive(old, 1, 100, 0, 0);
-    second = core_receive(old, 1, 6, RECEIVE_WAIT_ALL, 3000);
-    drop_report(old, 1);
-    memory = quota_usage(old->session->quota, QUOTA_MEMORY);
-    kernel = quota_usage(old->session->quota, QUOTA_KERNEL);
-    taker_init(&t);
-    move(old, &t);
-    ck_assert_uint_eq(quota_usage(taker_session(&t)->quota, QUOTA_MEMORY).used, memory.used);
-    ck_assert_uint_eq(quota_usage(taker_session(&t)->quota, QUOTA_KERNEL).used, kernel.used);
-    state_leave_session(old->session);
-    core_settle(old);
-    ck_assert_ptr_null(old->session);
-    ck_assert_uint_eq(old->worker.fds_used, 0);
-    ck_assert_int_eq(recv(peer, &byte, 1, MSG_DONTWAIT), -1);
-    ck_assert_int_eq(errno, EAGAIN);
-
-    ck_assert_int_eq(would_reset(taker_session(&t), 1), 1);
-    state_resume(&t.core->worker);
-    ck_assert_int_eq(would_reset(taker_session(&t), 1), 0);
-    ck_assert_int_eq(write(peer, "hello", 5), 5);
-    core_settle(t.core);
-    ck_assert_uint_eq(core_completion(old, first).bytes, 5);
-    ck_assert_int_eq(write(peer, "second", 6), 6);
-    core_settle(t.core);
-    ck_assert_uint_eq(core_completion(old, second).bytes, 6);
-    taker_free(&t);
-    close(peer);
-    core_free(old);
-}
-END_TEST
-
-/* The old process leaves it alone, also when the new one goes on before that has ended. */
-START_TEST(test_an_attempt_moves)
-{
-    struct core *old = core_new();
-    const struct happy_eyeballs *he;
-    struct taker t;
-    uint64_t token;
-
-    core_open(old, 1);
-    token = core_connect(old, 1, core_hole(old));
-    core_settle(old);
-    taker_init(&t);
-    move(old, &t);
-    he = &session_sock(taker_session(&t), 1)->connect->send.connect->he;
-    ck_assert_uint_eq(he->running, 1);
-    ck_assert_uint_eq(t.core->worker.fds_used, 1);
-    ck_assert_int_eq(would_fd_reset(he->attempts[0].ns.fd), 1);
-    state_resume(&t.core->worker);
-    state_leave_session(old->session);
-    core_settle(old);
-    ck_assert_uint_eq(old->worker.fds_used, 0);
-    core_settle(t.core);
-    ck_assert_ptr_nonnull(session_find_op(taker_session(&t), token));
-    ck_assert_int_eq(would_fd_reset(he->attempts[0].ns.fd), 0);
-    ck_assert_uint_eq(he->count, 1);
-    ck_assert_uint_eq(he->begun, 1);
-    taker_free(&t);
-    core_free(old);
 }
 END_TEST

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/policy/learn.h"
 #include "tests/lib/suite.h"
 #include "tests/unit/fault.h"
 #include "tests/unit/state_parts.h"
@@ -36,17 +37,23 @@ static int save(const struct core *core, int lock)
     return r;
 }
 
-/* What there is to save: a connection with ops that wait, an attempt, and a close that goes on. */
+/* What there is to save: a connection with ops that wait, an attempt, a drain, what was learned. */
 static int fill(struct core *core)
 {
     static const uint8_t data[100];
+    const struct learn_past past = {.count = 1, .host = "example.org", .file = ""};
     int peer = core_connected(core, 1);
 
     core_receive(core, 1, 100, 0, 3000);
     core_open(core, 2);
     core_connect(core, 2, core_hole(core));
     core_send(core, 2, data, sizeof(data), 0);
+    core_connected(core, 3);
+    core_close(core, 3, 0);
     core_settle(core);
+    ck_assert_uint_eq(core->worker.drain_count, 1);
+    core->worker.learn = learn_new();
+    ck_assert_int_eq(learn_restore(core->worker.learn, &past), 0);
     ck_assert(state_carries(core->session));
     return peer;
 }
@@ -79,6 +86,7 @@ START_LOOP_TEST(test_no_memory_while_it_is_written, 0, CALLS)
     ck_assert_ptr_nonnull(session_find_op(core->session, token));
     close(lock);
     close(peer);
+    core->worker.learn = learn_free(core->worker.learn);
     core_free(core);
 }
 END_TEST
@@ -100,10 +108,13 @@ static int restore(enum fault_call call, int n, bool *ret_hit)
 
         parts_fill(&p);
         parts_fill_format_2(&p);
+        parts_fill_format_3(&p);
+        parts_fill_format_4(&p);
         parts_write(&p, &w);
         state_finish(&w, &data, &len);
         taker_prepare(&t);
-        taker_make_format_2(&t);
+        taker_make_history(&t);
+        taker_make_format(&t, 4);
         fault_arm(FAULT_DAEMON, call, n);
         fault_enter(FAULT_DAEMON);
         r = taker_take(&t, data, len);

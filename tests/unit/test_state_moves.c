@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A state goes from one daemon's core to another: that goes on where the first one was. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/audit/connect_report.h"
+#include "daemon/audit/recent.h"
+#include "daemon/core/quota.h"
+#include "daemon/policy/learn.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/verbs/connect.h"
+#include "tests/lib/suite.h"
+#include "tests/unit/state_parts.h"
+
+/* All that `from` has, by descriptors of its own. */
+static void move(struct core *from, struct taker *to)
+{
+    struct state_writer w;
+    struct state_reader in;
+    const uint8_t *data;
+    size_t len;
+    int lock = memfd_create("lock", 0);
+
+    ck_assert(state_carries(from->session));
+    ck_assert_int_eq(state_writer_init(&w), 0);
+    state_save_daemon(&w, &from->worker, lock, 0, 1);
+    state_save_session(&w, from->session);
+    ck_assert_int_eq(state_finish(&w, &data, &len), 0);
+    state_end_in_reset(from->session, true);
+    for (uint32_t i = 0; i < w.descriptor_count; i++)
+        to->descriptors[i] = dup(w.descriptors[i]);
+    to->r.descriptor_count = w.descriptor_count;
+    ck_assert_int_eq(state_read(&in, data, len), 0);
+    ck_assert_int_eq(state_restore(&to->r, &in), 0);
+    state_writer_deinit(&w);
+    close(lock);
+}
+
+/* What a socket keeps of its connect stays behind. */
+static void drop_report(struct core *core, uint32_t id)
+{
+    struct sock *sock = session_slot(core->session, id)->sock;
+
+    ck_assert_ptr_nonnull(sock->connect_report);
+    sock->connect_report = connect_report_drop(sock->connect_report);
+}
+
+static int would_fd_reset(int fd)
+{
+    struct linger linger = {0};
+    socklen_t len = sizeof(linger);
+
+    ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &len), 0);
+    return linger.l_onoff;
+}
+
+static int would_reset(struct session *s, uint32_t id)
+{
+    return would_fd_reset(session_sock(s, id)->ns.fd);
+}
+
+/*
+ * What is charged to it goes with it: there it is what it was, here nothing is left, and no peer
+ * has heard of it.
+ */
+START_TEST(test_it_moves)
+{
+    struct core *old = core_new();
+    struct quota_usage memory, kernel;
+    struct taker t;
+    int peer = core_connected(old, 1);
+    uint64_t first, second;
+    uint8_t byte;
+
+    first = core_receive(old, 1, 100, 0, 0);
+    second = core_receive(old, 1, 6, RECEIVE_WAIT_ALL, 3000);
+    drop_report(old, 1);
+    memory = quota_usage(old->session->quota, QUOTA_MEMORY);
+    kernel = quota_usage(old->session->quota, QUOTA_KERNEL);
+    taker_init(&t);
+    move(old, &t);
+    ck_assert_uint_eq(quota_usage(taker_session(&t)->quota, QUOTA_MEMORY).used, memory.used);
+    ck_assert_uint_eq(quota_usage(taker_session(&t)->quota, QUOTA_KERNEL).used, kernel.used);
+    state_leave_session(old->session);
+    core_settle(old);
+    ck_assert_ptr_null(old->session);
+    ck_assert_uint_eq(old->worker.fds_used, 0);
+    ck_assert_int_eq(recv(peer, &byte, 1, MSG_DONTWAIT), -1);
+    ck_assert_int_eq(errno, EAGAIN);
+
+    ck_assert_int_eq(would_reset(taker_session(&t), 1), 1);
+    state_resume(&t.core->worker);
+    ck_assert_int_eq(would_reset(taker_session(&t), 1), 0);
+    ck_assert_int_eq(write(peer, "hello", 5), 5);
+    core_settle(t.core);
+    ck_assert_uint_eq(core_completion(old, first).bytes, 5);
+    ck_assert_int_eq(write(peer, "second", 6), 6);
+    core_settle(t.core);
+    ck_assert_uint_eq(core_completion(old, second).bytes, 6);
+    taker_free(&t);
+    close(peer);
+    core_free(old);
+}
+END_TEST
+
+/* The old process leaves it alone, also when the new one goes on before that has ended. */
+START_TEST(test_an_attempt_moves)
+{
+    struct core *old = core_new();
+    const struct happy_eyeballs *he;
+    struct taker t;
+    uint64_t token;
+
+    core_open(old, 1);
+    token = core_connect(old, 1, core_hole(old));
+    core_settle(old);
+    taker_init(&t);
+    move(old, &t);
+    he = &session_sock(taker_session(&t), 1)->connect->send.connect->he;
+    ck_assert_uint_eq(he->running, 1);
+    ck_assert_uint_eq(t.core->worker.fds_used, 1);
+    ck_assert_int_eq(would_fd_reset(he->attempts[0].ns.fd), 1);
+    state_resume(&t.core->worker);
+    state_leave_session(old->session);
+    core_settle(old);
+    ck_assert_uint_eq(old->worker.fds_used, 0);
+    core_settle(t.core);
+    ck_assert_ptr_nonnull(session_find_op(taker_session(&t), token));
+    ck_assert_int_eq(would_fd_reset(he->attempts[0].ns.fd), 0);
+    ck_assert_uint_eq(he->count, 1);
+    ck_assert_uint_eq(he->begun, 1);
+    taker_free(&t);
+    core_free(old);
+}
+END_TEST
+
+/* It waits for its peer in the next process, and is charged there as here. */
+START_TEST(test_a_drain_moves)
+{
+    struct core *old = core_new();
+    int peer = core_connected(old, 1);
+    struct worker *to;
+    struct taker t;
+    char byte;
+
+    core_close(old, 1, 0);
+    core_settle(old);
+    ck_assert_uint_eq(old->worker.drain_count, 1);
+    taker_init(&t);
+    to = &t.core->worker;
+    move(old, &t);
+    ck_assert_uint_eq(to->drain_count, 1);
+    ck_assert_uint_eq(quota_usage(to->quota, QUOTA_LINGERS).used,
+                      quota_usage(old->worker.quota, QUOTA_LINGERS).used);
+    ck_assert_uint_eq(quota_usage(to->quota, QUOTA_KERNEL).used,
+                      quota_usage(old->worker.quota, QUOTA_KERNEL).used);
+    state_leave_drains(&old->worker);
+    core_settle(old);
+    ck_assert_uint_eq(old->worker.drain_count, 0);
+    ck_assert_uint_eq(old->worker.fds_used, 0);
+    state_resume(to);
+    ck_assert_int_eq(write(peer, "late", 4), 4);
+    core_settle(t.core);
+    ck_assert_uint_eq(to->drain_count, 1);
+    ck_assert_int_eq(recv(peer, &byte, 1, 0), 0);
+    close(peer);
+    core_settle(t.core);
+    ck_assert_uint_eq(to->drain_count, 0);
+    state_leave_session(old->session);
+    taker_free(&t);
+    core_free(old);
+}
+END_TEST
+
+/* Descriptors that come with the next bytes; -1: there are none. */
+static int take_descriptors(int fd)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(8 * sizeof(int))];
+    } control;
+    static char data[65536];
+    struct iovec iov = {data, sizeof(data)};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof(control)};
+    const struct cmsghdr *cmsg;
+    int fds[8], count;
+
+    if (recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0)
+        return -1;
+    cmsg = CMSG_FIRSTHDR(&msg);
+    if (!cmsg)
+        return 0;
+    count = (int)((cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+    memcpy(fds, CMSG_DATA(cmsg), (size_t)count * sizeof(int));
+    for (int i = 0; i < count; i++)
+        close(fds[i]);
+    return count;
+}
+
+/* The client's socket is full: they wait in the daemon's output, with the reply that has them. */
+START_TEST(test_descriptors_that_were_not_sent_move)
+{
+    struct request request = {.verb = VERB_REGISTER, .reg = {.length = 4096, .status = true}};
+    struct core *old = core_new();
+    int count = 0, n;
+    struct taker t;
+
+    while (send(old->session->transport.fd, "x", 1, MSG_DONTWAIT) == 1)
+        ;
+    core_request(old, &request, NULL, 0);
+    core_settle(old);
+    ck_assert(!list_is_empty(&old->session->transport.passes));
+    taker_init(&t);
+    move(old, &t);
+    state_leave_session(old->session);
+    core_settle(old);
+    state_resume(&t.core->worker);
+    while ((n = take_descriptors(old->client)) >= 0) {
+        count += n;
+        core_settle(t.core);
+    }
+    ck_assert_int_eq(count, 2);
+    ck_assert_uint_eq(taker_session(&t)->buffer_count, 1);
+    core_free(old); /* with the client's end */
+    taker_free(&t);
+}
+END_TEST
+
+/* In the order of the last denials, with all counts; what one process learns adds to it. */
+START_TEST(test_history_moves)
+{
+    const struct learn_past rule = {3, 10, 20, 1234, 1234, 443, 0, "example.org", "x.policy"};
+    struct recent_denial denial = {.serial = 8, .until = 90000, .count = 4, .person = 1234};
+    struct core *old = core_new();
+    struct worker *from = &old->worker, *to;
+    struct taker t;
+
+    from->learn = learn_new();
+    from->recent = recent_new(from);
+    ck_assert_int_eq(learn_restore(from->learn, &rule), 0);
+    learn_restore_dropped(from->learn, 5);
+    denial.verb = "resolve";
+    denial.unit = denial.user_unit = denial.listener = denial.rule = denial.reason = "";
+    denial.host = "first.org";
+    ck_assert_int_eq(recent_restore(from->recent, &denial), 0);
+    denial.serial = 7;
+    denial.host = "second.org";
+    ck_assert_int_eq(recent_restore(from->recent, &denial), 0);
+    taker_init(&t);
+    taker_make_history(&t);
+    to = &t.core->worker;
+    ck_assert_int_eq(learn_restore(to->learn, &rule), 0);
+    move(old, &t);
+    ck_assert_uint_eq(learn_rule_at(to->learn, 0)->count, 6);
+    ck_assert_str_eq(learn_rule_at(to->learn, 0)->file, "x.policy");
+    ck_assert_uint_eq(learn_dropped(to->learn), 5);
+    ck_assert_str_eq(recent_next(to->recent, NULL)->host, "first.org");
+    ck_assert_str_eq(recent_next(to->recent, recent_next(to->recent, NULL))->host, "second.org");
+    ck_assert_uint_eq(recent_from(to->recent, 8)->count, 4);
+    learn_free(from->learn);
+    recent_free(from->recent);
+    state_leave_session(old->session);
+    core_free(old);
+    taker_free(&t);
+}
+END_TEST

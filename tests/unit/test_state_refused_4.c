@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* As test_state_refused.c: what format 4 has beside. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "tests/lib/suite.h"
+#include "tests/unit/state_parts.h"
+
+static void lent_without(struct parts *p)
+{
+    p->four.lent.descriptor = 0;
+}
+static void lent_is_client(struct parts *p)
+{
+    p->four.lent.descriptor = SHAREE;
+    p->three.sharee.descriptor = LENT;
+}
+static void lent_is_udp(struct parts *p)
+{
+    p->four.lent.descriptor = UDP;
+    p->three.udp.descriptor = LENT;
+}
+static void lent_has_another_cookie(struct parts *p)
+{
+    p->four.lent.cookie = 1;
+}
+static void not_lent(struct parts *p)
+{
+    p->four.lent.lent = NULL;
+}
+static void connected_is_lent(struct parts *p)
+{
+    p->four.lent.state = ASOCKD__STATE__SOCKET__STATE__CONNECTED;
+}
+static void lent_is_bound(struct parts *p)
+{
+    p->four.lent.bound = &p->bound;
+}
+static void given_has_a_descriptor(struct parts *p)
+{
+    p->four.given.travel = NULL;
+}
+static void travels_behind_the_output(struct parts *p)
+{
+    p->four.travel.at = (uint32_t)p->session.output.len;
+}
+static void travel_with_the_same_frame(struct parts *p)
+{
+    p->four.travel.at = p->four.buffer_travel.at;
+}
+static void buffer_travels_behind_the_output(struct parts *p)
+{
+    p->four.buffer_travel.at = UINT32_MAX;
+}
+static void buffer_that_has_gone_travels(struct parts *p)
+{
+    p->buffer.descriptor = 0;
+    p->buffer.length = 0;
+}
+static void travels_with_no_page(struct parts *p)
+{
+    p->session.status = 0;
+}
+static void has_many_lent_unread(struct parts *p)
+{
+    p->session.lent_unread = p->session.sockets_max - 1;
+}
+static void lent_in_an_unknown_way(struct parts *p)
+{
+    p->three.connect.lend = LEND_HELD_IF_ALLOWED + 1;
+}
+static void lent_with_data(struct parts *p)
+{
+    p->three.connect.lend = LEND_HELD;
+    p->three.connect.total = p->three.connect.received = 4;
+    p->three.connect.data = (ProtobufCBinaryData){4, (uint8_t *)(uintptr_t) "data"};
+}
+static void drain_of_nothing(struct parts *p)
+{
+    p->four.drain.socket = NULL;
+}
+static void drain_is_client(struct parts *p)
+{
+    p->four.drained.descriptor = SHAREE;
+    p->three.sharee.descriptor = DRAINING;
+}
+static void drain_has_a_descriptor_of_others(struct parts *p)
+{
+    p->four.drained.descriptor = LENT;
+}
+static void drain_without(struct parts *p)
+{
+    p->four.drained.descriptor = 0;
+}
+static void drain_costs_nothing(struct parts *p)
+{
+    p->four.drain.charged = 0;
+}
+static void drain_of_a_later_id(struct parts *p)
+{
+    p->four.drained.serial = 50;
+}
+static void drain_with_a_long_key(struct parts *p)
+{
+    static char key[600];
+
+    p->four.drain.unit = memset(key, 'a', sizeof(key) - 1);
+}
+static void drain_that_is_given(struct parts *p)
+{
+    p->four.drained.lent = &p->four.given;
+}
+static void learned_no_name(struct parts *p)
+{
+    p->four.learned.host = (char *)(uintptr_t) "*\nAllow=tcp";
+}
+static void learned_no_port(struct parts *p)
+{
+    p->four.learned.port = 65536;
+}
+static void learned_no_protocol(struct parts *p)
+{
+    p->four.learned.protocol = 2;
+}
+static void denial_of_nothing(struct parts *p)
+{
+    p->four.denial.verb = (char *)(uintptr_t) "think";
+}
+static void denial_without_serial(struct parts *p)
+{
+    p->four.denial.serial = 0;
+}
+static void denial_with_a_long_command(struct parts *p)
+{
+    static char comm[100];
+
+    p->four.denial.comm = memset(comm, 'a', sizeof(comm) - 1);
+}
+static void denial_of_an_odd_address(struct parts *p)
+{
+    static Asockd__State__Endpoint odd;
+
+    asockd__state__endpoint__init(&odd);
+    odd.address = (ProtobufCBinaryData){3, p->address};
+    p->four.denial.local = &odd;
+}
+
+static void (*const wrongs[])(struct parts *p) = {
+    lent_without,
+    lent_is_client,
+    lent_is_udp,
+    lent_has_another_cookie,
+    not_lent,
+    connected_is_lent,
+    lent_is_bound,
+    given_has_a_descriptor,
+    travels_behind_the_output,
+    travel_with_the_same_frame,
+    buffer_travels_behind_the_output,
+    buffer_that_has_gone_travels,
+    travels_with_no_page,
+    has_many_lent_unread,
+    lent_in_an_unknown_way,
+    lent_with_data,
+    drain_of_nothing,
+    drain_is_client,
+    drain_has_a_descriptor_of_others,
+    drain_without,
+    drain_costs_nothing,
+    drain_of_a_later_id,
+    drain_with_a_long_key,
+    drain_that_is_given,
+    learned_no_name,
+    learned_no_port,
+    learned_no_protocol,
+    denial_of_nothing,
+    denial_without_serial,
+    denial_with_a_long_command,
+    denial_of_an_odd_address,
+};
+
+START_LOOP_TEST(test_what_cannot_be_is_refused, 0, sizeof(wrongs) / sizeof(wrongs[0]))
+{
+    struct parts p;
+    struct taker t;
+
+    parts_fill(&p);
+    parts_fill_format_2(&p);
+    parts_fill_format_3(&p);
+    parts_fill_format_4(&p);
+    wrongs[_i](&p);
+    taker_prepare(&t);
+    taker_make_history(&t);
+    taker_make_format(&t, 4);
+    ck_assert_int_eq(taker_take_prepared(&t, &p), -EBADMSG);
+    ck_assert_ptr_nonnull(t.r.what);
+    taker_free(&t);
+}
+END_TEST
