@@ -219,6 +219,11 @@
 #define LIMIT_SLICES_SPARE 4096u
 /* After no memory for a session's next op. */
 #define RETRY_MS 20u
+/*
+ * A receive whose datagram is there, and no memory for it, ends then: others may keep theirs for
+ * good. As long as a client is given for its Hello, and the library for an answer.
+ */
+#define SHORT_MS 10000u
 
 /*
  * Most of a linger time that is left when the client goes: its session counts as a client until

@@ -6,8 +6,8 @@
  * each of its slices, several with one call. What policy does not admit is dropped before anybody
  * hears of it, or sees it in shared memory.
  * Failures: no room in the output (waits until the client reads; nothing is cut for want of it), no
- * memory in the kernel (waits), what a router or the peer has reported, nothing behind a reference
- * (FAULT; that datagram is lost).
+ * memory in the kernel (waits), no memory of the session's for a datagram (waits for a while), what
+ * a router or the peer has reported, nothing behind a reference (FAULT; that datagram is lost).
  */
 #include <assert.h>
 #include <errno.h>
@@ -37,6 +37,21 @@ static int wait_memory(struct op *op)
 {
     worker_set_deadline(op->session->worker, &op->session->retry, RETRY_MS);
     return wait_room(op);
+}
+
+/* There is a datagram, and no block for it: it stays where it is. */
+static int wait_block(struct op *op)
+{
+    struct dgram *dgram = op->sock->dgram;
+    uint64_t now = op->session->worker->clock();
+
+    if (dgram->short_since == 0)
+        dgram->short_since = now;
+    if (now - dgram->short_since < SHORT_MS)
+        return wait_memory(op);
+    op->text = "too little memory left for a datagram of that length";
+    complete(op, ERR_NO_BUFFER_SPACE);
+    return 1;
 }
 
 /* No datagram: as a step returns. An error is this op's; the socket goes on. */
@@ -173,8 +188,9 @@ static int read_inline(struct op *op)
         if (n < 0) /* the kernel reports an error once, here */
             return no_datagram(op, n);
         if (n > (ssize_t)room)
-            return transport_is_idle(&op->session->transport) ? wait_memory(op) : wait_room(op);
+            return transport_is_idle(&op->session->transport) ? wait_block(op) : wait_room(op);
     }
+    sock->dgram->short_since = 0;
     iov = (struct iovec){place + gap, room};
     n = take(op, &iov, 1);
     if (n == -ENOENT)

@@ -307,22 +307,17 @@ void step_datagram_close(const struct step *step)
 
 /* ---- the end ---- */
 
-/*
- * No send waits: hosts take what comes. Nor does a receive for what is there, unless for memory, of
- * which there may be too little.
- */
+/* No send waits: hosts take what comes. No receive waits for what is there. */
 static void judge_waiting(void)
 {
-    bool is_short = sim.faults & 1u << FAULT_SMALL_LIMITS;
-
     for (unsigned int i = 0; i < all.flight_count; i++) {
         const struct flight *f = all.flights[i];
         const struct udp *udp = udp_by_port(f->socket->port);
 
         if (!f->is_done && f->is_send)
             sim_fail("never-sent: datagram %llu", (unsigned long long)f->number);
-        if (!is_short && !f->is_done && !f->is_send && f->len != SIZE_MAX && udp &&
-            !udp->is_closed && udp->rx.count > 0 && udp->rx.at[0].due <= sim.now_ns)
+        if (!f->is_done && !f->is_send && f->len != SIZE_MAX && udp && !udp->is_closed &&
+            udp->rx.count > 0 && udp->rx.at[0].due <= sim.now_ns)
             sim_fail("never-told: a datagram is there, and %llu waits for one",
                      (unsigned long long)f->number);
     }

@@ -83,6 +83,7 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 sim_found = \
 	tests/sim/found/datagrams-of-the-last-callback.sim \
 	tests/sim/found/end-before-a-lost-slice.sim \
+	tests/sim/found/datagram-without-a-block.sim \
 	tests/sim/found/relay-of-a-daemon-that-hangs.sim \
 	tests/sim/found/refused-behind-a-shutdown.sim \
 	tests/sim/found/sessions-of-another-daemon.sim \

@@ -4,12 +4,16 @@
  * about.
  */
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "tests/unit/daemon_session.h"
 #include "tests/lib/suite.h"
+#include "daemon/core/limits.h"
+#include "daemon/core/quota.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "proto/errors.h"
@@ -92,5 +96,48 @@ START_TEST(test_s39_a_cancelled_shutdown_behind_the_fin_opens_nothing)
     ck_assert_int_eq(write(core->client, both, (size_t)(n + m)), n + m);
     ck_assert_uint_eq(core_completion(core, second.op).error, ERR_OPERATION_ABORTED);
     ck_assert_uint_eq(core_completion(core, core_send(core, 1, "x", 1, 0)).error, ERR_SHUTDOWN);
+}
+END_TEST
+
+/* A datagram of so many bytes waits for socket 2 of the session. */
+static void send_datagram(size_t len)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct request open = {.verb = VERB_OPEN, .socket = 2}, send = {.verb = VERB_SEND, .socket = 2};
+    int host = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    socklen_t size = sizeof(addr);
+    static char data[65000];
+
+    ck_assert_int_eq(bind(host, (struct sockaddr *)&addr, size), 0);
+    ck_assert_int_eq(getsockname(host, (struct sockaddr *)&addr, &size), 0);
+    open.open.type = SOCKET_TYPE_DATAGRAM;
+    core_request(core, &open, NULL, 0);
+    send.send.endpoint = (struct endpoint){.address_len = 4, .port = ntohs(addr.sin_port)};
+    memcpy(send.send.endpoint.address, &addr.sin_addr, 4);
+    ck_assert_uint_eq(core_completion(core, core_request(core, &send, "x", 1)).error, ERR_SUCCESS);
+    ck_assert_int_eq(recvfrom(host, data, 1, 0, (struct sockaddr *)&addr, &size), 1);
+    ck_assert_int_eq(sendto(host, data, len, 0, (struct sockaddr *)&addr, size), (ssize_t)len);
+    close(host);
+}
+
+/* What others keep may never be free again; the datagram is not cut, and stays. */
+START_TEST(test_s65_a_receive_without_memory_for_the_datagram_ends)
+{
+    struct quota *quota = core->session->quota;
+    struct reply reply;
+    uint64_t token;
+
+    send_datagram(20000);
+    quota_limit(quota, QUOTA_MEMORY, quota_usage(quota, QUOTA_MEMORY).used);
+    token = core_receive(core, 2, 30000, 0, 0);
+    core_pass(core, SHORT_MS / 2);
+    ck_assert(!core_has_reply(core, token, &reply));
+    core_pass(core, SHORT_MS);
+    ck_assert(core_has_reply(core, token, &reply));
+    ck_assert_uint_eq(reply.error, ERR_NO_BUFFER_SPACE);
+    quota_limit(quota, QUOTA_MEMORY, QUOTA_NONE);
+    reply = core_completion(core, core_receive(core, 2, 30000, 0, 0));
+    ck_assert_uint_eq(reply.error, ERR_SUCCESS);
+    ck_assert_uint_eq(reply.bytes, 20000);
 }
 END_TEST
