@@ -181,7 +181,7 @@ static int fill_sock(struct state_restorer *r, struct sock *sock, const Asockd__
 
 static int restore(struct state_restorer *r, const Asockd__State__Drain *from)
 {
-    struct sock *sock;
+    struct sock *sock = NULL;
     int e;
 
     if (!is_in_range(r, from))
