@@ -399,7 +399,7 @@ int main(int argc, char **argv)
         switch (option) {
         case 'q':
             o = (struct options){
-                .connections = 50, .kills = 30, .rounds = 1, .ops = 2000, .connects = 50};
+                .connections = 50, .kills = 12, .rounds = 1, .ops = 2000, .connects = 50};
             break;
         case 'c':
             o.connections = number(optarg);

@@ -15,7 +15,7 @@ class Keeper(unittest.TestCase):
     def test_streams_continue_behind_a_killed_worker(self):
         """It compares what comes, and fails at the first wrong byte."""
         done = subprocess.run([KEEPER, "--quick"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=8 * DEADLINE, check=False)
+                              timeout=16 * DEADLINE, check=False)
         self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
         self.assertEqual(len(re.findall(r"^\| compared with the kernel's counts \| \d+ streams", done.stdout, re.M)), 2)
         self.assertIn("| after a reset, of 50 connections | bytes sent are exact for 50, bytes received for 50 |", done.stdout)
