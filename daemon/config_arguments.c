@@ -101,14 +101,14 @@ static int apply_option(struct config *config, int option, const char *argument)
         config->server.runtime_dir = argument;
         if (*argument)
             return 0;
-        fputs("asockd: --runtime-dir needs a directory\n", stderr);
+        fputs("asockd: --runtime-dir requires a directory\n", stderr);
         return misused();
     case OPT_TAKE_OVER:
         config->server.takes_over = true;
         config->server.runtime_dir = argument;
         if (*argument)
             return 0;
-        fputs("asockd: --take-over needs a directory\n", stderr);
+        fputs("asockd: --take-over requires a directory\n", stderr);
         return misused();
     case OPT_CONFIG:
         config->file = argument;

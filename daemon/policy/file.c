@@ -284,9 +284,9 @@ static int check_whole(struct parsing *p)
         return refuse_at(p, p->section_lines[SECTION_MATCH],
                          "[Match] has no keys: remove the section if the file is for every client");
     if (p->file->is_learning && !p->file->learn_line)
-        return refuse_at(p, p->mode_line, "Mode=learn needs LearnUntil=");
+        return refuse_at(p, p->mode_line, "Mode=learn requires LearnUntil=");
     if (!p->file->is_learning && p->file->learn_line)
-        return refuse_at(p, p->file->learn_line, "LearnUntil= needs Mode=learn");
+        return refuse_at(p, p->file->learn_line, "LearnUntil= requires Mode=learn");
     return policy_match_check(&p->file->match, p->reader);
 }
 

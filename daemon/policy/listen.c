@@ -58,7 +58,7 @@ static int parse_from(struct conf_reader *reader, char *text, struct policy_list
     size_t count = 0;
 
     if (!*text || text[strlen(text) - 1] == ',')
-        return asock_conf_refuse(reader, "\"from\" needs networks, separated by commas");
+        return asock_conf_refuse(reader, "\"from\" requires networks separated by commas");
     while (*text) {
         struct policy_rule rule = {.line = reader->line};
         int r;
@@ -328,7 +328,7 @@ static struct policy_answer judge_file(const struct listening *l, const struct p
         answer.is_allowed = !l->has_peer || has_peer(listen, &l->peer);
         if (answer.is_allowed)
             return answer;
-        answer.reason = "no rule lets this peer connect to the listener";
+        answer.reason = "no rule allows this peer to connect to the listener";
     }
     return answer;
 }
@@ -381,7 +381,7 @@ static struct policy_answer judge_files(const struct listening *l)
         if (one.file)
             answer = one;
     }
-    return answer.file ? answer : deny("no rule lets this client listen there");
+    return answer.file ? answer : deny("no rule allows this client to listen there");
 }
 
 static struct policy_answer judge_one(const struct listening *l)
@@ -394,10 +394,11 @@ static struct policy_answer judge_one(const struct listening *l)
         for (unsigned int i = 0; i < view->restriction_count && answer.is_allowed; i++) {
             narrower = judge_file(l, view->restrictions[i]);
             if (!narrower.is_allowed)
-                answer = narrower.file
-                             ? narrower
-                             : deny("no rule of this session's restriction lets this client listen "
-                                    "there");
+                answer =
+                    narrower.file
+                        ? narrower
+                        : deny("no rule of this session's restriction allows this client to listen "
+                               "there");
         }
     }
     return answer;

@@ -142,7 +142,7 @@ static int check_account(struct conf_reader *reader, enum match_key key, struct 
         return asock_conf_refuse(
             reader, "Group=%s: a group cannot be excluded, because a client can leave it", text);
     if (value->is_not && !*text)
-        return asock_conf_refuse(reader, "User=! needs the name of a user after the !");
+        return asock_conf_refuse(reader, "User=! must be followed by the name of a user");
     if (strpbrk(text, ":/,\"") || *text == '-')
         return asock_conf_refuse(reader, "%s=%s: neither a name nor a number", names[key], text);
     r = key == MATCH_USER ? userdb_find_user(text, &value->id)
@@ -253,7 +253,8 @@ int policy_match_check(const struct policy_match *match, struct conf_reader *rea
     if (user_units->count == 0 || match->keys[MATCH_USER].count > match->keys[MATCH_USER].nots)
         return 0;
     reader->line = user_units->line;
-    return asock_conf_refuse(reader, "UserUnit= needs User=: users name their units themselves");
+    return asock_conf_refuse(
+        reader, "UserUnit= requires User=, because users choose the names of their units");
 }
 
 void policy_match_deinit(struct policy_match *match)

@@ -301,7 +301,7 @@ static int take_one(struct listeners *ls, int fd, const char *name)
     if (kind == LISTENER_CLIENT && !listener_name_is_valid(name)) {
         log_error(
             "asockd: descriptor %d of the service manager: \"%s\" is not a valid listener name; "
-            "give it one by FileDescriptorName= of its socket unit",
+            "set FileDescriptorName= in its socket unit",
             fd, name);
         return -EINVAL;
     }

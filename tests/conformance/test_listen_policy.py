@@ -12,7 +12,7 @@ from asockd import Daemon
 from policies import PolicyTest
 from wire import DEADLINE, Wire, pb, request
 
-NONE = "no rule lets this client listen there"
+NONE = "no rule allows this client to listen there"
 RESERVED = "this port is reserved for another client"
 OTHERS = "[Match]\nUser=4294967290\n"  # reserved for no client here: the file applies to another one
 

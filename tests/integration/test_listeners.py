@@ -134,7 +134,7 @@ class Activated(ListenersTest):
 
     def test_names_that_are_none(self):
         for name in ("asockd.socket", "a b", "ü", "x" * 32, "unknown", "stored", "", "../x"):
-            self.assertIn("is not a valid listener name; give it one by FileDescriptorName=", self.refused([name]))
+            self.assertIn("is not a valid listener name; set FileDescriptorName=", self.refused([name]))
         self.assertIn("\"unknown\" is not a valid listener name", self.refused(["a"], unnamed=True))
 
     def test_a_name_for_the_second_time(self):

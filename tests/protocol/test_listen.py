@@ -211,7 +211,7 @@ class Bind(Listening):
         self.assertEqual(self.client.completion(90).error, pb.ERROR_SUCCESS)
         reply, text = self.client.whole(91)
         self.assertIn((reply.error, text), (
-            (pb.ERROR_ACCESS_DENIED, b"no rule of this session's restriction lets this client listen there"),
+            (pb.ERROR_ACCESS_DENIED, b"no rule of this session's restriction allows this client to listen there"),
             (pb.ERROR_OPERATION_ABORTED, b"")))
         self.assertEqual(self.client.completion(92).error, pb.ERROR_OPERATION_ABORTED)
         with self.assertRaises(ConnectionRefusedError):
@@ -223,7 +223,7 @@ class Bind(Listening):
         self.open()
         reply, text = self.ask(self.client.bind, 1, LOOPBACK)
         self.assertEqual((reply.error, text),
-                         (pb.ERROR_ACCESS_DENIED, b"no rule of this session's restriction lets this client listen there"))
+                         (pb.ERROR_ACCESS_DENIED, b"no rule of this session's restriction allows this client to listen there"))
 
     def test_s61_the_end_of_the_session(self):
         """Nothing of it stays: tearDown looks."""
