@@ -513,6 +513,34 @@ static void add_groups(struct program *program)
     }
 }
 
+/* In every third program sockets disconnect now and then, and most of them connect again. */
+static void add_disconnects(struct program *program)
+{
+    static const enum step_kind scene[] = {STEP_SOCKET,  STEP_CONNECT,    STEP_SETTLE, STEP_SEND,
+                                           STEP_RECEIVE, STEP_DISCONNECT, STEP_SETTLE, STEP_CONNECT,
+                                           STEP_SETTLE,  STEP_SEND,       STEP_RECEIVE};
+    struct program before = *program;
+
+    if (sim_mix(program->seed, 59) % 3)
+        return;
+    program->count = 0;
+    for (uint32_t i = 0; i < before.count && program->count < STEPS_MAX; i++) {
+        const struct step *step = &before.steps[i];
+        uint64_t salt = sim_mix(program->seed, 5000 + i);
+
+        program->steps[program->count++] = *step;
+        if (step->inside || salt % 2 || step->kind != STEP_CONNECT)
+            continue;
+        for (unsigned int k = 0; k < sizeof(scene) / sizeof(scene[0]); k++) {
+            salt = sim_mix(salt, k);
+            if (salt % 9 == 0 || program->count == STEPS_MAX)
+                continue;
+            add_step(program, scene[k], salt / 9);
+            program->steps[program->count - 1].a = scene[k] == STEP_SETTLE ? 200 : step->a;
+        }
+    }
+}
+
 void program_make(uint64_t seed, struct program *ret)
 {
     static const uint32_t paces[] = {1, 3, 12, 12, 40};
@@ -554,6 +582,7 @@ void program_make(uint64_t seed, struct program *ret)
     add_arrivals(ret);
     add_lent(ret);
     add_groups(ret);
+    add_disconnects(ret);
 }
 
 void program_add_restarts(struct program *program)

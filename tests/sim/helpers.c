@@ -177,7 +177,8 @@ void step_begin(const struct step *step)
     struct submission *s;
     int r;
 
-    if (!stream || !stream->client->context || (old && old->op) || model.intent_count == INTENTS)
+    if (!stream || !stream->client->context || (old && old->op) || model.intent_count == INTENTS ||
+        stream_is_disconnecting(stream))
         return;
     op = op_make(stream->client);
     op->is_begun = true;

@@ -17,6 +17,7 @@ tests_sim_run_SOURCES = \
 	tests/sim/daemon.c \
 	tests/sim/daemon.h \
 	tests/sim/datagrams.c \
+	tests/sim/disconnect.c \
 	tests/sim/epoll.c \
 	tests/sim/epoll.h \
 	tests/sim/ev.c \

@@ -53,6 +53,8 @@ struct stream {
     uint64_t received;    /* bytes of the peer's that were verified */
     uint64_t sent;        /* bytes in the log that were verified */
     struct submission *next_send, *next_receive;
+    const struct submission *disconnect; /* that has ended its connection; NULL: none has */
+    const struct stream *before;         /* of the same socket; NULL: it is the first */
     int family;
     struct tcp *bound; /* the kernel's socket, of one that is bound; NULL: which one is not known */
     bool was_bound;    /* or asked to be: it is no stream then */

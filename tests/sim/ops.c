@@ -151,7 +151,8 @@ void step_connect(const struct step *step)
     struct submission *s;
     int r;
 
-    if (!find(step, &stream, &op) || model.intent_count == INTENTS)
+    if (!find(step, &stream, &op) || model.intent_count == INTENTS ||
+        stream_is_disconnecting(stream))
         return;
     s = submission_new(op, stream, ASOCK_OPERATION_CONNECT);
     step_intent(s, step);

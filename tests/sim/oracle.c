@@ -304,7 +304,8 @@ static void judge_close(const struct submission *s)
     const struct submission *it;
     bool is_whole = true;
 
-    if (s->error || s->linger_ms <= 0 || s->stream->was_bound || !was_asked_to_connect(s))
+    if (s->error || s->linger_ms <= 0 || s->stream->was_bound || s->stream->disconnect ||
+        !was_asked_to_connect(s))
         return;
     for (it = stream_begin(s); it != s; it = it->next_of_stream) {
         if (!carries(it) || it->is_after_close || is_lost(s->stream) || !it->is_done)
@@ -317,25 +318,36 @@ static void judge_close(const struct submission *s)
     s->stream->linger_was_told = is_whole;
 }
 
+static const struct {
+    int option, level, name;
+} names[] = {{ASOCK_OPTION_NO_DELAY, IPPROTO_TCP, 1 /* TCP_NODELAY */},
+             {ASOCK_OPTION_KEEP_ALIVE, SOL_SOCKET, SO_KEEPALIVE},
+             {ASOCK_OPTION_KEEP_ALIVE_COUNT, IPPROTO_TCP, 6 /* TCP_KEEPCNT */}};
+#define NAMES (sizeof(names) / sizeof(names[0]))
+
+/* Of all connections of a socket: a disconnect leaves the options. Behind it: of the next one. */
+static void find_options(const struct stream *stream, const struct submission *until, int64_t *want)
+{
+    bool is_later = false;
+
+    if (stream->before)
+        find_options(stream->before, NULL, want);
+    for (const struct submission *s = stream->first; s; s = s->next_of_stream) {
+        is_later |= until && s == until;
+        for (size_t i = 0; i < NAMES; i++)
+            if (s->operation == ASOCK_OPERATION_SET_OPTION && s->option == names[i].option)
+                want[i] = s->is_done && !s->error && !is_later ? s->value : -1;
+    }
+}
+
 /* The kernel's socket has what was reported to the program. */
 static void judge_options(const struct stream *stream)
 {
-    static const struct {
-        int option, level, name;
-    } names[] = {{ASOCK_OPTION_NO_DELAY, IPPROTO_TCP, 1 /* TCP_NODELAY */},
-                 {ASOCK_OPTION_KEEP_ALIVE, SOL_SOCKET, SO_KEEPALIVE},
-                 {ASOCK_OPTION_KEEP_ALIVE_COUNT, IPPROTO_TCP, 6 /* TCP_KEEPCNT */}};
-    int64_t want[sizeof(names) / sizeof(names[0])];
+    int64_t want[NAMES];
 
     memset(want, 0xff, sizeof(want));
-    for (const struct submission *s = stream->first; s; s = s->next_of_stream) {
-        if (s->operation != ASOCK_OPERATION_SET_OPTION)
-            continue;
-        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-            if (s->option == names[i].option)
-                want[i] = s->is_done && !s->error ? s->value : -1;
-    }
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+    find_options(stream, stream->disconnect, want);
+    for (size_t i = 0; i < NAMES; i++)
         if (want[i] >= 0 && tcp_option(stream->tcp, names[i].level, names[i].name) != want[i])
             sim_fail("lost-option: %d of stream %u is %d, not %d", names[i].option, stream->number,
                      tcp_option(stream->tcp, names[i].level, names[i].name), (int)want[i]);
@@ -504,6 +516,7 @@ void oracle_done(struct submission *s)
     judge_sent(s->stream);
     judge_gap(s, s->is_multishot ? 0 : s->bytes);
     judge_received(s->stream);
+    disconnect_done(s);
 }
 
 static uint64_t later(uint64_t a, uint64_t b)
@@ -544,7 +557,8 @@ static void judge_fin(const struct stream *stream)
     if (!tcp->peer_saw_fin || is_lost(stream))
         return;
     for (const struct submission *s = stream->connect; s; s = s->next_of_stream) {
-        if (s->operation == ASOCK_OPERATION_SHUTDOWN && s->how != ASOCK_SHUTDOWN_RECEIVE)
+        if ((s->operation == ASOCK_OPERATION_SHUTDOWN && s->how != ASOCK_SHUTDOWN_RECEIVE) ||
+            s->operation == ASOCK_OPERATION_DISCONNECT)
             return; /* what was submitted behind it is not of the stream */
         if (!carries(s) || s->is_after_close || !s->is_done || s->error == 0)
             continue;

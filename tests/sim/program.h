@@ -87,7 +87,8 @@
     X(RESTART)          /* another process goes on */                                              \
     X(DATAGRAM_BIND)    /* slot, where */                                                          \
     X(DATAGRAM_ARRIVES) /* slot, from which host, length, how many */                              \
-    X(DATAGRAM_GROUP)   /* slot, join, leave, option or arrival, which */
+    X(DATAGRAM_GROUP)   /* slot, join, leave, option or arrival, which */                          \
+    X(DISCONNECT)       /* socket, op, time */
 
 enum step_kind {
     STEP_NONE, /* the end of a list */

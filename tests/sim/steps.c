@@ -189,6 +189,7 @@ static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_SYNC] = step_sync,
     [STEP_RESOLVE] = step_resolve,
     [STEP_HANGUP] = step_hangup,
+    [STEP_DISCONNECT] = step_disconnect,
     [STEP_SHARE] = step_share,
     [STEP_CANCEL] = step_cancel,
     [STEP_WAIT] = step_wait,

@@ -61,6 +61,11 @@ void step_sync(const struct step *step);
 void step_resolve(const struct step *step);
 void step_hangup(const struct step *step);
 void step_share(const struct step *step);
+void step_disconnect(const struct step *step);
+/* A disconnect may end the stream at any time: what is connected now may be of the next one. */
+bool stream_is_disconnecting(const struct stream *stream);
+/* Of any submission that has ended: after it the socket may have another stream. */
+void disconnect_done(struct submission *submission);
 void step_cancel(const struct step *step);
 void step_wait(const struct step *step);
 
