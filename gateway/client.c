@@ -442,8 +442,6 @@ void client_adopt(struct gateway *gateway, int fd, asock_socket *socket, int len
     start(client, gateway, fd, true);
     if (lent >= 0) {
         splice_begin(client, lent);
-    } else if (!pump_init(client)) {
-        client_abort(client);
     } else {
         pump_write(client);
     }

@@ -92,7 +92,7 @@ struct client {
     bool in_head; /* PROTOCOL_FORWARD: the response's head has not ended */
 
     asock_socket *socket;
-    asock_op *op;     /* connect, or the question for a name */
+    asock_op *op;     /* connect, or the question for a name; then shutdown */
     asock_op *hangup; /* tells when the connection is over */
     char *first;      /* what is sent with the connect */
     bool has_said;    /* it contains data of the program */
@@ -168,7 +168,6 @@ void dial_forget(struct client *client);
 
 /* ---- pump.c: the bytes ---- */
 
-bool pump_init(struct client *client); /* false: no memory */
 void pump_free(struct client *client); /* no op is in flight any more */
 /*
  * What goes to the program before the stream. 1: it has all; 0: it takes no more for now; -1: it is

@@ -117,7 +117,7 @@ static int submit(struct client *client, const struct destination *to, size_t fi
 
     if (r == -EMFILE)
         return ASOCK_TOO_MANY_OPEN_SOCKETS;
-    if (r < 0 || asock_op_new(context, &client->op) < 0 || !pump_init(client))
+    if (r < 0 || asock_op_new(context, &client->op) < 0)
         return ASOCK_NO_BUFFER_SPACE;
     if (asock_op_set_host(client->op, to->host, to->service) < 0)
         return ASOCK_INVALID_ARGUMENT;

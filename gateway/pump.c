@@ -54,11 +54,13 @@ static struct slot *slot_take(struct client *client, struct lane *lane)
 {
     struct slot *slot = &lane->slots[lane->next];
     char *data = NULL;
+    asock_op *op;
     bool is_block;
 
     if (lane->used == (lane->is_bulk ? 2u : lane->pieces) || slot->state != SLOT_FREE)
         return NULL;
-    if (!slot->op && asock_op_new(client->gateway->uplink.context, &slot->op) < 0) {
+    op = uplink_op(&client->gateway->uplink);
+    if (!op) {
         lane->is_bulk = false;
         return NULL;
     }
@@ -68,9 +70,12 @@ static struct slot *slot_take(struct client *client, struct lane *lane)
             gateway_want_blocks(client->gateway);
     }
     is_block = data != NULL;
-    if (!data && !(data = small_get(lane)))
+    if (!data && !(data = small_get(lane))) {
+        uplink_op_done(&client->gateway->uplink, op);
         return NULL;
+    }
     slot->client = client;
+    slot->op = op;
     slot->is_block = is_block;
     slot->data = data;
     slot->size = is_block ? BLOCK_SIZE : CLIENT_SMALL / lane->pieces;
@@ -87,14 +92,13 @@ static void slot_free(struct lane *lane, struct slot *slot)
         blocks_put(&slot->client->gateway->blocks, slot->data);
     else
         small_put(lane, slot->data);
+    slot->op = uplink_op_done(&slot->client->gateway->uplink, slot->op);
     slot->state = SLOT_FREE;
     lane->used--;
     if (slot == &lane->slots[lane->first])
         lane->first ^= 1;
     else
         lane->next ^= 1;
-    if (lane->used == 0)
-        lane->first = lane->next = 0; /* one op serves a lane that has one at a time */
 }
 
 /*
@@ -118,7 +122,7 @@ void pump_end_slots(struct client *client)
 
             if (slot->state == SLOT_FILLED)
                 slot_free(lanes[i], slot);
-            /* In flight it completes all the same, and its callback frees the slot. */
+            /* In flight: it completes all the same, and its callback frees the slot. */
             slot->op = asock_op_unref(slot->op);
         }
     }
@@ -148,6 +152,7 @@ static void on_shutdown(asock_op *op, void *userdata)
 
     (void)op;
     client->ops--;
+    client->op = uplink_op_done(&client->gateway->uplink, client->op);
     if (client->state == CLIENT_RELAY) {
         client->up.is_done = true;
         maybe_finish(client);
@@ -156,10 +161,9 @@ static void on_shutdown(asock_op *op, void *userdata)
 }
 
 /*
- * Behind the last send; op is one that no slot needs any more. The head of a plain request says
- * where it ends, so its server gets no FIN.
+ * Behind the last send. The head of a plain request says where it ends, so its server gets no FIN.
  */
-static void end_up(struct client *client, asock_op *op)
+static void end_up(struct client *client)
 {
     client->up.has_ended = true;
     if (client->protocol == PROTOCOL_FORWARD) {
@@ -169,9 +173,14 @@ static void end_up(struct client *client, asock_op *op)
             client->up.is_done = true;
         return;
     }
-    asock_op_set_buffer(op, NULL, 0);
-    asock_op_set_callback(op, on_shutdown, client);
-    if (asock_shutdown(client->socket, op, ASOCK_SHUTDOWN_SEND) == 1) {
+    client->op = uplink_op(&client->gateway->uplink);
+    if (!client->op) {
+        client_abort(client);
+        return;
+    }
+    asock_op_set_buffer(client->op, NULL, 0);
+    asock_op_set_callback(client->op, on_shutdown, client);
+    if (asock_shutdown(client->socket, client->op, ASOCK_SHUTDOWN_SEND) == 1) {
         client->ops++;
         return;
     }
@@ -294,7 +303,7 @@ static bool read_piece(struct client *client)
     if (n <= 0) {
         slot_free(&client->up, slot);
         if (n == 0)
-            end_up(client, slot->op);
+            end_up(client);
         else if (errno != EAGAIN && errno != EINTR)
             client_abort(client);
         return false;
@@ -557,11 +566,6 @@ static void on_received(asock_op *op, void *userdata)
 void pump_receive(struct client *client)
 {
     receive_more(client, false);
-}
-
-bool pump_init(struct client *client)
-{
-    return asock_op_new(client->gateway->uplink.context, &client->down.slots[0].op) == 0;
 }
 
 void pump_reclaim(struct client *client, ev_tstamp now)

@@ -91,7 +91,27 @@ void uplink_stop(struct uplink *uplink)
     ev_io_stop(uplink->loop, &uplink->io);
     ev_timer_stop(uplink->loop, &uplink->timer);
     ev_prepare_stop(uplink->loop, &uplink->prepare);
+    while (uplink->spare_count > 0)
+        asock_op_unref(uplink->spare[--uplink->spare_count]);
     uplink->context = asock_context_unref(uplink->context);
+}
+
+asock_op *uplink_op(struct uplink *uplink)
+{
+    asock_op *op = NULL;
+
+    if (uplink->spare_count > 0)
+        return uplink->spare[--uplink->spare_count];
+    (void)asock_op_new(uplink->context, &op);
+    return op;
+}
+
+asock_op *uplink_op_done(struct uplink *uplink, asock_op *op)
+{
+    if (!op || !uplink->context || uplink->spare_count == UPLINK_OPS_SPARE)
+        return asock_op_unref(op);
+    uplink->spare[uplink->spare_count++] = op;
+    return NULL;
 }
 
 /*

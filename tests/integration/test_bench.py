@@ -19,7 +19,7 @@ DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 IDLE_BYTES = 496
 IDLE_CLIENT_BYTES = 1470
 # The same through asockctl proxy, of both processes; and of one that is lent.
-IDLE_PROXY_BYTES, IDLE_HELD_BYTES = 5500, 2100
+IDLE_PROXY_BYTES, IDLE_HELD_BYTES = 3900, 2100
 # Replies and requests of all connections gather in blocks of the daemon's, more or less of them as it gets the processor, and
 # it keeps these blocks (IO_BLOCKS_KEPT).
 KEPT_BYTES = 512 << 10
