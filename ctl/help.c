@@ -50,13 +50,13 @@ static const struct {
     {TAKES_ANY_USER, "--any-user",
      "  --any-user         run, proxy: serve every user of the host on the proxy's TCP port\n"},
     {TAKES_TRANSPARENT, "--transparent",
-     "  --transparent      run: run COMMAND in a network namespace that leads to asockd\n"},
+     "  --transparent      run: run COMMAND in a network whose only way out is asockd\n"},
     {TAKES_SANDBOX, "--sandbox",
      "  --sandbox          run: with --transparent, run COMMAND in bubblewrap; only the current\n"
      "                     directory is writable\n"},
     {TAKES_PUBLISH, "--publish",
      "  --publish [ADDRESS:]PORT:PORT\n"
-     "                     run: with --transparent, listen at ADDRESS (default: 127.0.0.1; IPv6 in\n"
+     "                     run: with --transparent, listen on ADDRESS (default: 127.0.0.1; IPv6 in\n"
      "                     brackets) and the first port, and forward connections to the second port\n"
      "                     on COMMAND's localhost; requires a Listen=tcp rule; can be repeated\n"},
     {TAKES_LISTEN, "--listen",

@@ -121,7 +121,7 @@ int proxy_make_gateway(const struct settings *settings, struct gateway **ret)
 
 static int complain_listen(const char *where, int err)
 {
-    fputs("asockctl: cannot listen at ", stderr);
+    fputs("asockctl: cannot listen on ", stderr);
     text_print_escaped(stderr, where, 0);
     if (err == EEXIST)
         fputs(": the path exists and is not a socket\n", stderr);

@@ -167,7 +167,7 @@ static void describe_client(const struct audit_entry *e, bool with_pid, char *ou
         snprintf(out, cap, "%s (uid %s%s)", identity->unit, uid, pid);
 }
 
-/* "listening at 127.0.0.1 port 80", "a connection of 192.0.2.1 at …" */
+/* "listening on 127.0.0.1 port 80", "a connection of 192.0.2.1 at …" */
 static void describe_listening(const struct audit_entry *e, char *out, size_t cap)
 {
     char local[INET6_ADDRSTRLEN + 12], peer[INET6_ADDRSTRLEN + 12];
@@ -177,7 +177,7 @@ static void describe_listening(const struct audit_entry *e, char *out, size_t ca
     if (peer[0])
         snprintf(out, cap, "a connection from %s at %s port %u", peer, local, e->local->port);
     else
-        snprintf(out, cap, "listening at %s port %u", local, e->local->port);
+        snprintf(out, cap, "listening on %s port %u", local, e->local->port);
 }
 
 static void describe_destination(const struct audit_entry *e, char *out, size_t cap)

@@ -340,7 +340,7 @@ class ListenPolicy(PolicyTest):
             text = file.read()
         self.assertIn('"ASOCK_EVENT":"deny"', text)
         self.assertIn('"ASOCK_LOCAL_ADDRESS":"127.0.0.1","ASOCK_LOCAL_PORT":8080', text)
-        self.assertIn(f"listening at 127.0.0.1 port 8080: {NONE}", text)
+        self.assertIn(f"listening on 127.0.0.1 port 8080: {NONE}", text)
         entries = [json.loads(line) for line in text.splitlines()]
         self.assertEqual([entry["ASOCK_EVENT"] for entry in entries], ["deny", "listen", "accept", "close"])
         listen, accept, close = entries[1:]
