@@ -115,7 +115,7 @@ static int look_at(const struct sockaddr_un *address)
         return fail(path, strerror(errno));
     err = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? errno : 0;
     close(fd);
-    return err == ECONNREFUSED ? 1 : fail(path, "another program listens there");
+    return err == ECONNREFUSED ? 1 : fail(path, "another program is listening there");
 }
 
 /* Its directory, if it is all that is missing; clients of any group have to enter it. */

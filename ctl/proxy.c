@@ -133,7 +133,7 @@ static int complain_listen(const char *where, int err)
               "--any-user serves all of them\n",
               stderr);
     else if (err == EADDRINUSE)
-        fputs(": another program listens there\n", stderr);
+        fputs(": another program is listening there\n", stderr);
     else
         fprintf(stderr, ": %s\n", strerror(err));
     return -1;

@@ -54,7 +54,7 @@ static void complain_unreachable(const struct session *session, int err)
         report_error("%s socket %s does not exist", session->is_control ? "control" : "client",
                      path);
     else if (err == ECONNREFUSED)
-        report_error("cannot reach asockd at %s: connection refused: no program listens there",
+        report_error("cannot reach asockd at %s: connection refused: no program is listening there",
                      path);
     else
         report_error("cannot reach asockd at %s: %s", path, strerror(err));

@@ -18,7 +18,7 @@
     X(7, HOST_UNREACHABLE, "HostUnreachable", EHOSTUNREACH, "no route to host")                    \
     X(8, HOST_NOT_FOUND, "HostNotFound", ENXIO, "host name not found")                             \
     X(9, NO_DATA, "NoData", ENODATA, "host name has no address")                                   \
-    X(10, TRY_AGAIN, "TryAgain", EAGAIN, "name servers did not answer, try again")                 \
+    X(10, TRY_AGAIN, "TryAgain", EAGAIN, "name servers did not answer; try again")                 \
     X(11, NO_RECOVERY, "NoRecovery", ENOTRECOVERABLE, "name resolution failed")                    \
     X(12, ACCESS_DENIED, "AccessDenied", EACCES, "access denied by policy")                        \
     X(13, IS_CONNECTED, "IsConnected", EISCONN, "socket is already connected")                     \

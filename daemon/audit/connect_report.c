@@ -168,7 +168,7 @@ static void add_attempt_reason(struct text *t, const struct report_attempt *atte
 
 static void add_lookup_reason(struct text *t, const struct connect_report *report, uint32_t error)
 {
-    static const char *const sources[] = {"no name server has answered", "of an address",
+    static const char *const sources[] = {"no name server has answered", "the host is an address",
                                           "by the hosts file", "from the cache",
                                           "by a name server"};
     const struct report_lookup *last = NULL;

@@ -389,7 +389,7 @@ static struct policy_answer judge_one(const struct listening *l)
     struct policy_answer answer = judge_files(l), narrower;
 
     if (policy_address_class(&l->local) == POLICY_NEVER && !is_unspecified(&l->local))
-        return deny("listening on such an address is not possible");
+        return deny("a socket cannot listen on such an address");
     for (const struct policy_view *view = l->view; view; view = view->base) {
         for (unsigned int i = 0; i < view->restriction_count && answer.is_allowed; i++) {
             narrower = judge_file(l, view->restrictions[i]);

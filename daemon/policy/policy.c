@@ -194,7 +194,7 @@ static int restrict_view(struct policy_view *view, const char *text, size_t len,
     int r;
 
     if (view->restriction_count == POLICY_RESTRICTIONS_MAX)
-        return refuse(error, "the session already has as many as are allowed");
+        return refuse(error, "the session already has the maximum number of restrictions");
     if (len > POLICY_RESTRICTION_TEXT_MAX)
         return refuse(error, "the text is too long");
     r = asock_conf_open_text(&reader, "restriction", text, len);

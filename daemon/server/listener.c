@@ -150,7 +150,7 @@ static void admit(struct listener *l, int fd, uint64_t accepted, bool is_paid)
     struct identity identity;
 
     if (!has_room(l)) {
-        turn_away(l, fd, ERR_NO_BUFFER_SPACE, "the listener has reached its limit of clients");
+        turn_away(l, fd, ERR_NO_BUFFER_SPACE, "the listener has reached its client limit");
         return;
     }
     if (has_left(fd) || identity_read_since(fd, accepted, &identity) < 0) {

@@ -160,10 +160,10 @@ static int clear_path(const struct sockaddr_un *addr)
         log_error(
             "asockd: %s: %s", path,
             is_init_there
-                ? "the service manager listens here, for a daemon that it starts; use that one, stop "
+                ? "the service manager is listening here, for a daemon that it starts; use that one, stop "
                   "it (systemctl stop asockd.socket asockd-control.socket), or choose another "
                   "directory (--runtime-dir)"
-                : "another program listens here; stop it, or choose another directory "
+                : "another program is listening here; stop it, or choose another directory "
                   "(--runtime-dir)");
         return -EADDRINUSE;
     }

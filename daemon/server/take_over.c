@@ -127,7 +127,7 @@ int take_over_connect(struct arrival *a, const char *dir)
         return fail(dir, -errno, NULL);
     r = check_server(a->fd);
     if (r < 0)
-        return fail(dir, r, "another user's process listens there");
+        return fail(dir, r, "another user's process is listening there");
     return greet(a->fd, dir);
 }
 

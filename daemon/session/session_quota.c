@@ -201,7 +201,7 @@ static int promise_least(struct session *s, char why[static SESSION_WHY_MAX])
 static int take_place(struct session *s, char why[static SESSION_WHY_MAX])
 {
     if (quota_charge(s->quota, QUOTA_CLIENTS, 1) < 0)
-        return refuse(s, QUOTA_CLIENTS, 1, "reached its limit of clients", why);
+        return refuse(s, QUOTA_CLIENTS, 1, "reached its client limit", why);
     s->held.is_client = true;
     if (quota_charge(s->quota, QUOTA_HELLOS, 1) < 0)
         return refuse(s, QUOTA_HELLOS, 1, "too many clients that have not sent Hello", why);

@@ -140,7 +140,7 @@ static inline const char *sock_killed_text(const struct sock *sock)
 
 /* Its OPTION_LINGER: -1 off, 0 reset, else milliseconds. */
 int32_t sock_linger(const struct sock *sock);
-#define SOCK_BUFFERS_TEXT "the limit of kernel buffer memory has been reached" /* for a refusal */
+#define SOCK_BUFFERS_TEXT "the limit on kernel buffer memory has been reached" /* for a refusal */
 const char *sock_state_name(enum sock_state state);
 void sock_move(struct sock *sock, enum sock_state to);
 

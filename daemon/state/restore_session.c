@@ -166,7 +166,7 @@ static int restore_transport(struct state_restorer *r, struct session *s,
     int e = transport_restore(&s->transport, &past);
 
     if (e == -E2BIG || from->n_replies > 2 * (uint64_t)LIMIT_OPS_MAX)
-        return restore_fail(r, "a session has more to send or to read than it can have");
+        return restore_fail(r, "a session has more queued data than its limit");
     for (size_t i = 0; e == 0 && i + from->replies_instead < from->n_replies; i++)
         e = is_frame(&from->replies[i])
                 ? session_add_frame(s, from->replies[i].data, from->replies[i].len)
@@ -276,7 +276,7 @@ int restore_session(struct state_restorer *r, const Asockd__State__Session *from
     e = fill(r, *ret, from);
     /* Its view is below the sharer's, which may lack a restriction: nothing of it begins again. */
     if (e == 0 && (*ret)->sharing.sharer && (*ret)->sharing.sharer->is_unfit)
-        restore_give_up(r, *ret, "the session that shares its rights with it is not whole");
+        restore_give_up(r, *ret, "the session that shares its rights with this one is incomplete");
     return e;
 }
 

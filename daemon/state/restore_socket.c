@@ -317,12 +317,12 @@ int restore_socket_end(struct state_restorer *r, struct sock *sock,
     sock->send_side = (uint8_t)from->send_side;
     sock->receive_side = (uint8_t)from->receive_side;
     if ((sock->state == SOCK_CONNECTING) != (sock->connect != NULL))
-        return restore_fail(r, "a socket that connects has no connect");
+        return restore_fail(r, "a connecting socket has no connect request");
     if (from->chain && !sock->chain)
         return restore_fail(r, "a chain is missing");
     if (s->op_count > s->limits.ops || sock->op_count > s->limits.socket_ops ||
         s->lending_count + s->lent_unread > s->limits.sockets)
-        return restore_fail(r, "a socket has more than it can have");
+        return restore_fail(r, "a socket or its session has more than its limits allow");
     if (from->send_freed || from->ops_freed)
         window_free(sock, from->send_freed, from->ops_freed);
     if (sock->has_killed_event)

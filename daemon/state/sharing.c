@@ -77,7 +77,7 @@ int sharing_configure(struct state_restorer *r, const Asockd__State__Session *fr
         return restore_miss(r, "the session that shares its rights with another one is missing");
     if (sharer->kind != LISTENER_CLIENT || sharer->sharing.depth >= LIMIT_SHARE_DEPTH ||
         strcmp(sharer->listener, from->listener) != 0)
-        return restore_fail(r, "a session names one that cannot share its rights with it");
+        return restore_fail(r, "a session refers to another session that cannot share its rights");
     config->sharer = sharer;
     config->quota = NULL;
     config->may_lend = !from->may_not_lend;

@@ -251,7 +251,7 @@ static int check_state(struct op *op)
         return ERR_OPERATION_ABORTED;
     if (sock->state == SOCK_LISTENING)
         return 0;
-    op->text = "the socket does not listen";
+    op->text = "the socket is not listening";
     return ERR_INVALID_ARGUMENT;
 }
 

@@ -23,7 +23,7 @@ static int hangup_step(struct op *op)
     if (hangups_watch(sock->worker->hangups, &sock->ns) == 0)
         return 0;
     op->has_begun = false;
-    op->text = "too many connections are watched";
+    op->text = "too many connections are being watched";
     complete(op, ERR_NO_BUFFER_SPACE);
     return 1;
 }

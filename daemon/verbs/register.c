@@ -61,9 +61,9 @@ int verb_register(struct op *op, const struct call *call)
         return ERR_INVALID_ARGUMENT;
     r = session_add_buffer(op->session, request->reg.length, request->reg.status, &shm);
     if (r == -EDQUOT)
-        op->text = "the limit of shared memory has been reached";
+        op->text = "the shared memory limit has been reached";
     if (r == -EMFILE)
-        op->text = "the limit of shared memory buffers has been reached";
+        op->text = "the limit on shared memory buffers has been reached";
     if (r < 0)
         return ERR_NO_BUFFER_SPACE;
     op->class = &register_class;

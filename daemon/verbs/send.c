@@ -108,7 +108,7 @@ static int check_piece(struct session *s, const struct op *op, const struct call
         return chain_broken(s, "a piece of a chain refers to shared memory");
     if (r->send.abandon)
         return call->payload_len > 0 || r->send.more
-                   ? chain_broken(s, "an abandon piece must be empty and the last one")
+                   ? chain_broken(s, "an abandon piece must be empty and come last")
                    : 0;
     if (call->payload_len > rest)
         return chain_broken(s, "a chain is longer than its total");

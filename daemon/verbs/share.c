@@ -40,7 +40,7 @@ static int check(struct op *op)
         return ERR_NO_BUFFER_SPACE;
     }
     if (s->sharing.listener_count >= LIMIT_SHARED_LISTENERS) {
-        op->text = "the session has reached its limit of shared listeners (8)";
+        op->text = "the session has reached its limit of 8 shared listeners";
         return ERR_NO_BUFFER_SPACE;
     }
     return 0;

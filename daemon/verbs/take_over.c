@@ -28,7 +28,7 @@ int verb_take_over(struct op *op, const struct call *call)
     int error;
 
     if (!t) {
-        op->text = "this daemon cannot hand over";
+        op->text = "this daemon cannot hand over its clients";
         return ERR_OPERATION_NOT_SUPPORTED;
     }
     error = t->ask(t, op, r->take_over.format);

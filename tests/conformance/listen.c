@@ -199,7 +199,7 @@ START_TEST(test_s62_accept_ends_early)
     ck_assert_int_eq(asock_op_set_timeout(op, 0), 0);
     submitted(asock_accept(unbound, op));
     expect(op, ASOCK_INVALID_ARGUMENT);
-    ck_assert_str_eq(asock_op_get_text(op), "the socket does not listen");
+    ck_assert_str_eq(asock_op_get_text(op), "the socket is not listening");
     listen_now(unbound, 0, ASOCK_INVALID_ARGUMENT);
     ck_assert_int_eq(asock_listen(unbound, op, -1), -EINVAL);
     pending(asock_accept(listener, op));

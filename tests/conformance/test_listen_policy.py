@@ -181,7 +181,7 @@ class ListenPolicy(PolicyTest):
             self.assertLess(len(peers), 10)
         self.assertGreater(len(peers), 1)
         self.assertEqual((pb.Error.Name(reply.error), text),
-                         ("ERROR_NO_BUFFER_SPACE", b"the limit of kernel buffer memory has been reached"))
+                         ("ERROR_NO_BUFFER_SPACE", b"the limit on kernel buffer memory has been reached"))
         self.client.send(self.client.make_close(6, 5, abort=True), self.client.accept(7, 1, 5))
         reply, text = self.client.whole(7)
         self.assertEqual((reply.error, reply.connected.remote.port), (0, peers[-1].getsockname()[1]), text)

@@ -54,7 +54,7 @@ class Refused(ConnectCase):
         done = self.run_tool(9)
         self.assertEqual((done.returncode, done.stdout), (1, b""))
         self.assertRegex(done.stderr.decode(), r"^asockctl: asockd ended the session: over a limit or out of memory: "
-                                               r"the (user|unit) has reached its limit of clients\n$")
+                                               r"the (user|unit) has reached its client limit\n$")
 
 
 class HalfClose(ConnectCase):

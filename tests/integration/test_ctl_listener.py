@@ -67,7 +67,7 @@ class Listener(unittest.TestCase):
 
     def test_what_is_at_the_path_already(self):
         self.add()
-        self.assertIn("another program listens there", self.add(name="other", status=1))
+        self.assertIn("another program is listening there", self.add(name="other", status=1))
         self.assertEqual(self.listener_of_a_client(), "web")
         os.rename(self.path, self.path + ".old")
         with open(self.path, "w", encoding="utf-8"):

@@ -102,7 +102,7 @@ class Arguments(DaemonTest):
     def test_the_unix_socket_is_the_users_alone(self):
         proxy = self.hold(Proxy(self.daemon))
         self.assertEqual(stat.S_IMODE(os.stat(proxy.path).st_mode), 0o600)
-        self.assertIn("another program listens there", self.fails("--listen", proxy.path))
+        self.assertIn("another program is listening there", self.fails("--listen", proxy.path))
         self.assertEqual(proxy.stop(), 0)
         self.assertFalse(os.path.exists(proxy.path))
 

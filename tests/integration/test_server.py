@@ -142,7 +142,7 @@ class Listeners(ServerTest):
                                "--runtime-dir", self.dir, "--config", "/dev/null", "--policy", "/dev/null"],
                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=DEADLINE)
         self.assertEqual((done.returncode, done.stderr.decode()), (
-            1, f"asockd: {self.client_path}: the service manager listens here, for a daemon that it starts; use that one, stop "
+            1, f"asockd: {self.client_path}: the service manager is listening here, for a daemon that it starts; use that one, stop "
                "it (systemctl stop asockd.socket asockd-control.socket), or choose another directory (--runtime-dir)\n"))
 
     def test_another_program_at_the_path(self):
@@ -152,7 +152,7 @@ class Listeners(ServerTest):
             other.listen()
             status, _, err = self.run_to_end()
             self.assertEqual((status, err), (
-                1, f"asockd: {self.client_path}: another program listens here; stop it, or choose another directory "
+                1, f"asockd: {self.client_path}: another program is listening here; stop it, or choose another directory "
                    "(--runtime-dir)\n"))
             self.assertTrue(may_connect(self.client_path))
 

@@ -25,7 +25,7 @@ class Clients(QuotaTest):
                 wires.append(self.client(uid))
         except Ended as end:
             self.assertEqual(end.reply.error, pb.ERROR_NO_BUFFER_SPACE)
-            self.assertRegex(end.text.decode(), "the (user|unit) has reached its limit of clients")
+            self.assertRegex(end.text.decode(), "the (user|unit) has reached its client limit")
         return wires
 
     def test_s49_one_user_leaves_the_others_their_share_of_clients(self):

@@ -21,7 +21,7 @@ class Buffers(QuotaTest):
             wire.send(wire.make_register(op, 1))
             reply, text = wire.whole(op)
             if reply.error:
-                self.assertEqual((reply.error, text), (pb.ERROR_NO_BUFFER_SPACE, b"the limit of shared memory buffers has been reached"))
+                self.assertEqual((reply.error, text), (pb.ERROR_NO_BUFFER_SPACE, b"the limit on shared memory buffers has been reached"))
                 self.assertEqual(reply.descriptors, 0)
                 return ids
             os.close(wire.descriptors.popleft())
@@ -109,7 +109,7 @@ class FewBuffers(QuotaTest):
         wire.register(1)
         wire.register(1)
         wire.send(wire.make_register(1, 1))
-        self.assertEqual(wire.whole(1)[1], b"the limit of shared memory buffers has been reached")
+        self.assertEqual(wire.whole(1)[1], b"the limit on shared memory buffers has been reached")
         self.assertEqual(self.quota("session", wire.number)["buffers"], (2, 2))
 
 

@@ -144,7 +144,7 @@ START_TEST(test_a_name_that_was_not_resolved)
     connect_report_answered(&report.lookups[1], 10000, &silent);
     expect_reason(
         ERR_TRY_AGAIN,
-        "name servers did not answer, try again after 10.0 s (no name server has answered)");
+        "name servers did not answer; try again after 10.0 s (no name server has answered)");
     report.lookups[1] = (struct report_lookup){.outcome = REPORT_GIVEN_UP, .ms = 2000};
     expect_reason(ERR_TIMED_OUT, "timed out after 2.0 s (no name server has answered)");
     expect_lookups(false, "IPv4 server 192.0.2.53:53 HostNotFound 3, IPv6 nobody given-up 2000");

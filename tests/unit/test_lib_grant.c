@@ -532,7 +532,7 @@ END_TEST
 START_TEST(test_s49_a_session_that_is_refused_says_why)
 {
     struct reply reply = {.kind = KIND_EVENT, .error = ERR_NO_BUFFER_SPACE, .body = BODY_EVENT};
-    const char *why = "the user has reached its limit of clients";
+    const char *why = "the user has reached its client limit";
     asock_op *op = fake_op(NULL, 0);
     asock_socket *socket;
     char text[100];
