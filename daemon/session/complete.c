@@ -165,10 +165,14 @@ static bool shutdown_ended(struct sock *sock, uint32_t verb, uint32_t error)
 {
     bool has_missed = sock->send_side == SIDE_MISSED;
 
-    if (verb == VERB_DISCONNECT)
+    if (verb == VERB_DISCONNECT) {
         sock->is_disconnecting = false;
-    else
+        /* With `abort` it had given up a stream that was still to come, and has done nothing. */
+        if (error && error != ERR_CONNECTION_RESET)
+            sock->is_incomplete = sock->send_side == SIDE_BROKEN;
+    } else {
         sock->shutdown_count--;
+    }
     if (!error || sock->has_sent_end || has_queued_shutdown(sock))
         return true;
     if (has_missed || sock->send_side == SIDE_SHUT)

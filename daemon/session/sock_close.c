@@ -202,8 +202,8 @@ static bool drain_step(struct share *share)
     n = netsock_discard(&sock->ns, DRAIN_BYTES - ending->drained);
     if (netsock_is_transient(n))
         read_later(sock);
-    if (n == -EAGAIN && !sock->wants_read)
-        read_again(&ending->retry); /* it was looked at too early */
+    else if ((n == -EAGAIN || n > 0) && !sock->wants_read)
+        read_again(&ending->retry); /* it was looked at before the peer's end has come */
     if (n == -EAGAIN || netsock_is_transient(n))
         return false;
     if (n > 0)
@@ -547,6 +547,8 @@ static void end_disconnect(struct sock *sock)
 
     if (!sock->is_disconnecting)
         return;
+    if (sock->send_side == SIDE_MISSED)
+        sock->send_side = SIDE_SHUT; /* FIN, or RST, comes where it would have */
     list_for_each_safe (&sock->sends, it) {
         op = container_of(it, struct op, node);
         if (op->verb == VERB_DISCONNECT)

@@ -180,6 +180,30 @@ class Shutdown(EndingTest):
             self.assertEqual(wire.completion(op).error, pb.ERROR_INVALID_ARGUMENT)
 
 
+class Disconnect(EndingTest):
+    """A DISCONNECT waits for its turn behind much; a send is refused behind it, and something else follows."""
+
+    def behind(self, *frames):
+        wire = self.wire()
+        peer, sent, _ = self.stalled(wire)
+        wire.send(wire.make_disconnect(9000, 1), wire.make_send(9001, 1, b"refused"), *frames)
+        self.assertEqual(wire.completion(9001).error, pb.ERROR_SHUTDOWN)
+        return wire, peer, sent
+
+    def test_s73_a_shutdown_behind_a_send_that_it_refused(self):
+        """What was sent in front of it arrives whole, as its success says."""
+        wire, peer, sent = self.behind(Wire.shutdown(9002, 1, pb.HOW_SEND))
+        self.assertEqual(len(self.read_all(peer)), sent)
+        self.assertEqual(wire.completion(9000).error, pb.ERROR_SUCCESS)
+        self.assertEqual(wire.completion(9002).error, pb.ERROR_OPERATION_ABORTED)
+
+    def test_s73_a_close_behind_a_send_that_it_refused(self):
+        wire, peer, sent = self.behind(Wire.make_close(9002, 1, linger_ms=30000))
+        self.assertEqual(len(self.read_all(peer)), sent)
+        self.assertEqual(wire.completion(9000).error, pb.ERROR_OPERATION_ABORTED)
+        self.assertEqual(wire.completion(9002).error, pb.ERROR_SUCCESS)
+
+
 class Close(EndingTest):
 
     def test_s42_is_the_last_completion(self):

@@ -481,6 +481,26 @@ START_TEST(test_s42_a_look_that_comes_too_early)
 }
 END_TEST
 
+/* Its peer's last bytes are there, and its end comes later. */
+START_TEST(test_s42_a_look_that_finds_bytes)
+{
+    int first = core_connected(core, 1), second = core_connected(core, 2);
+
+    core_completion(core, core_close(core, 1, 0));
+    core_settle(core);
+    ck_assert_int_eq(write(first, "bytes", 5), 5);
+    core_completion(core, core_close(core, 2, 0));
+    core_settle(core);
+    ck_assert_uint_eq(core->worker.drain_count, 2);
+    close(first);
+    core_settle(core);
+    ck_assert_uint_eq(core->worker.drain_count, 1);
+    close(second);
+    core_pass(core, DRAIN_LOOK_MS);
+    ck_assert_uint_eq(core->worker.drain_count, 0);
+}
+END_TEST
+
 START_TEST(test_s42_discarding_is_bounded)
 {
     static char block[64 * 1024];
