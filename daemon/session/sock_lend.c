@@ -5,8 +5,8 @@
  * daemon closes its own descriptor and uncharges the buffers.
  * Failures, in which the descriptor is not sent and the client finds it missing:
  * - the socket ends before its descriptor was sent;
- * - the session ends first, or the kernel has too many descriptors in flight. A socket that was to
- *   be given is then reset, like one whose client has gone.
+ * - the session ends first: a socket that was to be given is reset, like one whose client has gone;
+ * - the kernel has too many descriptors in flight: it is then a held one.
  */
 #include "daemon/session/sock_lend.h"
 
@@ -108,6 +108,8 @@ static void on_left(struct fd_pass *pass)
         l->session->lent_unread++;
         if (sock->is_given)
             give(sock);
+    } else {
+        sock->is_given = false; /* only the daemon has it, as one that is held */
     }
     lending_free(l);
 }

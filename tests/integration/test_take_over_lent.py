@@ -9,7 +9,7 @@ import unittest
 
 import asockctl
 import lending
-from asockd import Daemon
+from asockd import NOBODY, Daemon
 from managed import Managed
 from taking_over import TakeOverTest
 from wire import DEADLINE, pb
@@ -179,6 +179,57 @@ class Given(LentTest):
         self.assertEqual(self.end(wire), "SUCCESS")
         self.check_talks(lent, peer)
         lent.close()
+        self.assertEqual(self.read_all(peer), b"")
+
+
+class Unsent(LentTest):
+    """The kernel has no room for one more descriptor in flight: the client does not get what it was to be given."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.policy = lending.policy_file(cls, LENDS)
+        cls.arguments = ("--policy", cls.policy)
+        cls.daemon = Daemon(*cls.arguments, prefix=("prlimit", "--nofile=400:400"))
+
+    def crowd(self):
+        """More of the daemon's user's are in flight than it may have open."""
+        near, far = socket.socketpair()
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        near.settimeout(DEADLINE)
+        child = os.fork()
+        if child == 0:
+            if os.getuid() == 0:
+                os.setuid(NOBODY)
+            for _ in range(450):
+                socket.send_fds(near, [b"x"], [0])
+            os._exit(0)
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
+        return near, far
+
+    def unsent(self):
+        wire, listener = self.wire(), self.serve()
+        crowd = self.crowd()
+        reply, _ = self.ask(wire, listener, lending.GIVEN)
+        peer = self.accept(listener)
+        self.assertEqual((reply.error, len(wire.descriptors)), (pb.ERROR_SUCCESS, 0))
+        for sock in crowd:
+            sock.close()
+        return wire, peer
+
+    def test_it_goes_on_as_the_daemons_alone(self):
+        wire, peer = self.unsent()
+        self.succeed()
+        self.check_session(wire)
+        self.assertEqual(self.end(wire), "SUCCESS")
+        self.assertEqual(self.read_all(peer), b"")
+
+    def test_its_close_goes_on(self):
+        wire, peer = self.unsent()
+        other = self.wire()
+        self.assertEqual(self.end(wire), "SUCCESS")
+        self.succeed()
+        self.check_session(other)
+        self.check_session(wire)
         self.assertEqual(self.read_all(peer), b"")
 
 
