@@ -49,9 +49,15 @@ static void part(struct session *s)
     session_part_left(s);
 }
 
+/* Descriptors: the kernel counts them, of lent sockets, too. */
+static bool may_be_unread(const struct session *s)
+{
+    return s->descriptors_unread > 0 || s->lent_unread > 0;
+}
+
 static bool is_fetched(const struct session *s)
 {
-    return s->descriptors_unread == 0 || s->worker->is_stopping || transport_is_read(s->unread_fd);
+    return !may_be_unread(s) || s->worker->is_stopping || transport_is_read(s->unread_fd);
 }
 
 static void stop_waiting(struct session *s)
@@ -148,7 +154,7 @@ static uint32_t patience(const struct session *s)
 void session_leave_transport(struct session *s, bool has_last_word)
 {
     struct worker *w = s->worker;
-    bool is_unread = s->descriptors_unread > 0 && !transport_is_read(s->transport.fd);
+    bool is_unread = may_be_unread(s) && !transport_is_read(s->transport.fd);
 
     s->keeps_buffers = has_last_word && s->buffer_count > 0 && !s->transport.out_lost;
     if (!s->keeps_buffers)
@@ -158,7 +164,7 @@ void session_leave_transport(struct session *s, bool has_last_word)
         return;
     }
     if (!is_unread)
-        s->descriptors_unread = 0;
+        s->descriptors_unread = s->lent_unread = 0;
     s->unread_fd = transport_detach(&s->transport);
     watch(s, EV_READ);
     if (has_last_word)

@@ -396,10 +396,16 @@ void session_quota_said_hello(struct session *s)
 
 /* ---- the end ---- */
 
+/* Descriptors of lent sockets that its client has not fetched count as sockets. */
+static uint64_t sockets_left(const struct session *s)
+{
+    return (uint64_t)s->socket_count + (s->unread_fd >= 0 ? s->lent_unread : 0);
+}
+
 void session_quota_end(struct session *s)
 {
     session_quota_said_hello(s);
-    give_back(s, QUOTA_SOCKETS, &s->held.sockets, s->socket_count);
+    give_back(s, QUOTA_SOCKETS, &s->held.sockets, sockets_left(s));
     give_back(s, QUOTA_OPS, &s->held.ops, s->op_count);
     give_back(s, QUOTA_MEMORY, &s->held.memory, memory_left(s));
     /*

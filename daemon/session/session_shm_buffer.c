@@ -235,7 +235,7 @@ void session_leave_buffers(struct session *s)
         if (s->buffers[i].shm)
             s->buffers[i].shm->is_left = true;
     session_drop_status(s);
-    s->descriptors_unread = 0;
+    s->descriptors_unread = s->lent_unread = 0;
 }
 
 int session_restore_status(struct session *s, int fd)

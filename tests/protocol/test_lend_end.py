@@ -6,8 +6,9 @@ import socket
 import struct
 import unittest
 
-from lending import GIVEN, HELD, Lending, connect, dissolve, fill, name_of
-from wire import DEADLINE, Wire, pb
+from asockd import Daemon
+from lending import GIVEN, HELD, Lending, connect, dissolve, fill, name_of, policy_file
+from wire import DEADLINE, Ended, Wire, pb
 
 
 class End(Lending):
@@ -234,6 +235,39 @@ class End(Lending):
         port = listener.getsockname()[1]
         self.ask(wire, listener, HELD, 2)
         self.assertIn("+lend", self.wait_entry("deny", ASOCK_PORT=port)["ASOCK_REASON"])
+
+
+class Unfetched(Lending):
+    """Descriptors that a client has not fetched when its session ends: the kernel counts them against the daemon."""
+
+    @classmethod
+    def setUpClass(cls):
+        policy = policy_file(cls, "Allow=tcp 127.0.0.1 * +loopback +lend-given")
+        cls.daemon = Daemon("--policy", policy, config="[Limits]\nTotalSockets=64\n")
+
+    def leave(self, listener):
+        """A client that is given as much as it can get, reads nothing of it, and ends its session."""
+        wire = self.wire()
+        count = wire.welcome.sockets
+        for number in range(1, count + 1):
+            wire.send(wire.open(number, number), connect(100 + number, number, listener.getsockname(), GIVEN))
+            self.accept(listener)
+        self.daemon.wait(lambda: [row["state"] for row in self.daemon.control.inspect(list=pb.List())].count("lent") == count)
+        wire.sock.shutdown(socket.SHUT_WR)
+        self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 0)
+        return wire
+
+    def test_s70_they_count_as_sockets_until_they_are_fetched(self):
+        listener, left = self.serve(), []
+        with self.assertRaises(Ended) as caught:
+            while len(left) < 65:
+                left.append(self.leave(listener))
+        self.assertEqual(caught.exception.reply.error, pb.ERROR_NO_BUFFER_SPACE)
+        self.assertRegex(caught.exception.text.decode(), "the (unit|user) has too few sockets left")
+        for wire in left:
+            wire.close()
+        self.daemon.wait(lambda: self.daemon.stats()["clients"] <= 1)  # the one that was refused
+        self.lend(self.wire(), listener, GIVEN)
 
 
 if __name__ == "__main__":
