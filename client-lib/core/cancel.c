@@ -74,11 +74,14 @@ void asock_socket_disconnected(asock_socket *socket)
     abort_range(&socket->receives_waiting, 0, next);
     abort_shutdowns(socket, 0, next);
     socket->since = socket->context->seq;
+    socket->lost_before = socket->lost_seq;
     socket->lost_seq = 0;
     socket->is_connected = socket->is_over = false;
     socket->is_send_broken = socket->is_connect_failed = false;
     socket->is_connect_asked = socket->connects > 0 || next < UINT64_MAX;
     socket->local = socket->remote = (struct endpoint){0};
+    if (list_is_empty(&socket->sends))
+        asock_close_sends_gone(socket);
 }
 
 void asock_op_end_waiting(asock_op *op, uint32_t error)

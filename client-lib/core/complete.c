@@ -75,15 +75,24 @@ static bool reads_stream(const asock_op *op)
 void asock_op_note_loss(const asock_op *op)
 {
     asock_socket *socket = op->socket;
+    uint64_t *lost;
 
-    if (reads_stream(op) && !(op->flags & ASOCK_PEEK) && op->seq > socket->since &&
-        (socket->lost_seq == 0 || op->seq < socket->lost_seq))
-        socket->lost_seq = op->seq;
+    if (!reads_stream(op) || op->flags & ASOCK_PEEK)
+        return;
+    lost = op->seq > socket->since ? &socket->lost_seq : &socket->lost_before;
+    if (*lost == 0 || op->seq < *lost)
+        *lost = op->seq;
 }
 
 bool asock_op_is_behind_loss(const asock_op *op)
 {
-    return reads_stream(op) && op->socket->lost_seq > 0 && op->seq > op->socket->lost_seq;
+    const asock_socket *socket = op->socket;
+    uint64_t lost;
+
+    if (!reads_stream(op))
+        return false;
+    lost = op->seq > socket->since ? socket->lost_seq : socket->lost_before;
+    return lost > 0 && op->seq > lost;
 }
 
 /* Nothing that it received is there any more, or what is in front of it is not. */

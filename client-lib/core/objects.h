@@ -50,6 +50,7 @@ struct asock_socket {
     bool is_connected;                        /* a connect has succeeded */
     bool is_over;                             /* an op, or the daemon, has said that it has ended */
     uint64_t lost_seq;             /* of the first receive whose bytes were taken back; 0: none */
+    uint64_t lost_before;          /* the same, of connections before */
     uint64_t since;                /* ops of earlier connections have a lower seq */
     struct endpoint local, remote; /* of that connect */
     uint32_t open_error;           /* what the daemon said to OPEN, or no id was granted */

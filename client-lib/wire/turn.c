@@ -341,7 +341,8 @@ static asock_op *hopeless(const asock_socket *socket)
     if (control && control->operation == ASOCK_OPERATION_CONNECT &&
         asock_grant_is_hopeless(socket->context, control->total))
         return control;
-    if (send && socket->is_datagram && !send->memory.is_reference && !asock_bounce_fits(send) &&
+    if (send && send->operation == ASOCK_OPERATION_SEND && socket->is_datagram &&
+        !send->memory.is_reference && !asock_bounce_fits(send) &&
         asock_grant_is_hopeless(socket->context, send->total))
         return send;
     return NULL;
