@@ -57,7 +57,7 @@ class _Base:
         return self._timeout
 
     def _timeout_ms(self) -> int:
-        return 0 if self._timeout is None else max(1, round(self._timeout * 1000))
+        return 0 if self._timeout is None else max(1, round(min(self._timeout * 1000, 0xffffffff)))
 
     def _wait(self, op: Any) -> Any:
         self._await(op)
@@ -99,7 +99,7 @@ class _Base:
         left = deadline - time.monotonic()
         if left <= 0:
             raise error_of(pb.ERROR_TIMED_OUT, "timed out")
-        return max(1, round(left * 1000))
+        return max(1, round(min(left * 1000, 0xffffffff)))
 
     def connect(self, address: tuple) -> None:
         """(host, port). The daemon resolves a name; port is a number or a service's name."""
@@ -113,12 +113,16 @@ class _Base:
         The peer gets what was sent, and the end of the stream. ConnectionResetError says that it got a reset instead; then, too,
         connect() can be called.
         """
+        self._wait(self._client._whole(self._begin_disconnect))
+
+    def _begin_disconnect(self) -> Any:
         op = self._sock.disconnect(timeout_ms=self._timeout_ms())
-        try:
-            self._wait(op)
-        finally:
-            if op.done and op.error in DISCONNECTED:
-                self._forget_connection()
+        op.on_done = self._disconnected  # also behind an exception that has left it pending
+        return op
+
+    def _disconnected(self, op: Any) -> None:
+        if op.error in DISCONNECTED:
+            self._forget_connection()
 
     def _forget_connection(self) -> None:
         self._connected = self._receiving = None
@@ -166,7 +170,8 @@ class Socket(_Base):
 
     def _forget_connection(self) -> None:
         super()._forget_connection()
-        self._ended, self._rest = False, b""
+        self._ended = False
+        self._rest.clear()
 
     # ---- the calls of socket.socket
 

@@ -124,10 +124,12 @@ class Client(Core):
     def socket(self, family=pb.FAMILY_UNSPECIFIED, datagram=False):
         """A socket; asks for a larger grant, and waits for the answer, where there is none left."""
         if not self.has_id():
-            self.ask_for_sockets()
+            self._whole(self.ask_for_sockets)
             while self.welcomes_due:
                 self.run_once()
-        return self.open(family, datagram)
+        if not self.has_id():
+            raise error_of(pb.ERROR_TOO_MANY_OPEN_SOCKETS)
+        return self._whole(self.open, family, datagram)
 
     def inspect(self, **arm):
         """inspect(list=pb.List()), inspect(show=pb.Show(id=7)), inspect(stats=pb.Stats()): records."""
@@ -144,7 +146,7 @@ class Client(Core):
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError(f"op {op.request.op} is still in progress")
-            self.run_once(left)
+            self.run_once(left if left is None else min(left, 1e6))  # epoll_wait(2) takes no longer one
 
     def run_once(self, timeout=None):
         """Sleeps until the daemon says something or takes something, and deals with it."""
