@@ -120,7 +120,8 @@ static bool is_in_range(const struct state_restorer *r, const Asockd__State__Dra
            strlen(socket->host) <= CODEC_HOST_MAX && socket->kernel_send <= INT32_MAX &&
            socket->kernel_receive <= INT32_MAX && from->charged >= MEMORY_SOCKET_ALONE &&
            from->charged <= MEMORY_SOCKET_ALONE + SOCKET_QUEUED_MIN &&
-           strlen(from->user) < QUOTA_KEY_MAX && strlen(from->unit) < QUOTA_KEY_MAX &&
+           from->drained < DRAIN_BYTES && strlen(from->user) < QUOTA_KEY_MAX &&
+           strlen(from->unit) < QUOTA_KEY_MAX &&
            (!socket->lent || (!socket->lent->given && !socket->lent->travel));
 }
 

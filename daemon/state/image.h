@@ -37,6 +37,7 @@
 #define STATE_FORMAT_DATAGRAMS 3u /* datagram sockets */
 #define STATE_FORMAT_SHARING 3u   /* and sessions that share what they have */
 #define STATE_FORMAT_DISCONNECT 4u
+#define STATE_FORMAT_MISSED 4u /* a side that misses a refused send */
 #define STATE_FORMAT_LENT 4u   /* lent sockets, and connects that ask for theirs */
 #define STATE_FORMAT_TRAVEL 4u /* and descriptors that go with a session's output */
 #define STATE_FORMAT_DRAINS 4u /* draining sockets; an older one does not take them over */

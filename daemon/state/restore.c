@@ -177,7 +177,7 @@ static int restore_daemon(struct state_reader *in, struct state_restorer *r,
     r->next_id = from->next_id;
     r->saved = from->saved;
     r->pid = from->pid;
-    if (e == 0 && r->next_id >= UINT64_MAX / 2)
+    if (e == 0 && r->next_id >= UINT64_C(1) << 44)
         e = restore_fail(r, "ids are used up");
     if (e == 0)
         state_restore_policy(r->worker, from);

@@ -235,6 +235,8 @@ static void save_socket(struct state_writer *out, const struct sock *sock, uint6
     struct lent_room lent;
     struct datagrams_room datagrams = {.parts = NULL};
 
+    if (sock->send_side == SIDE_MISSED)
+        state_needs(out, STATE_FORMAT_MISSED);
     fill_socket(sock, &socket);
     if (sock->dgram) {
         state_needs(out, STATE_FORMAT_DATAGRAMS);
