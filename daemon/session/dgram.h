@@ -69,6 +69,7 @@ struct dgram {
     uint8_t alone;                 /* so often in a row one has come alone */
     uint8_t family;                /* FAMILY_*: the one that it was opened with */
     uint64_t short_since;          /* ms: no memory for what has come; 0: there was some */
+    uint64_t short_token;          /* for this receive */
     struct dgram_answers *answers; /* BOUND; else NULL */
     struct endpoint peer;          /* CONNECTED: as the kernel says who sent something */
     bool hears_peer_alone; /* CONNECTED: no one else's is in the kernel's queue, from before that */

@@ -45,8 +45,10 @@ static int wait_block(struct op *op)
     struct dgram *dgram = op->sock->dgram;
     uint64_t now = op->session->worker->clock();
 
-    if (dgram->short_since == 0)
+    if (dgram->short_since == 0 || dgram->short_token != op->token) {
         dgram->short_since = now;
+        dgram->short_token = op->token;
+    }
     if (now - dgram->short_since < SHORT_MS)
         return wait_memory(op);
     op->text = "too little memory left for a datagram of that length";
