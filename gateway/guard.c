@@ -19,7 +19,7 @@
 #include "gateway/diag.h"
 #include "gateway/subordinate.h"
 
-#define NOBODY 65534u /* of kernel.overflowuid */
+#define NOBODY 65534u /* the default of kernel.overflowuid */
 #define PROBE_MS 5000
 #define REPORT_SECONDS 60.0
 /* The last place counts for all others. */
@@ -34,6 +34,7 @@ struct guard {
     struct diag diag;
     uid_t own;
     bool is_whole; /* this namespace has every user */
+    uid_t nobody;  /* what the kernel says of users that this namespace does not map */
     struct subordinate subordinate;
     struct ev_loop *loop;
     ev_timer report;
@@ -56,13 +57,25 @@ static bool maps_all(void)
     return is_read && inside == 0 && count == UINT32_MAX;
 }
 
+static uid_t read_nobody(void)
+{
+    FILE *file = fopen("/proc/sys/kernel/overflowuid", "re");
+    unsigned int uid;
+
+    if (!file || fscanf(file, "%u", &uid) != 1)
+        uid = NOBODY;
+    if (file)
+        fclose(file);
+    return uid;
+}
+
 static bool find_user(struct guard *guard, uint8_t protocol, const struct sockaddr_storage *peer,
                       const struct sockaddr_storage *own, uid_t *ret)
 {
     *ret = GUARD_UNKNOWN;
     if (diag_user(&guard->diag, protocol, peer, own, ret) < 0)
         return false;
-    if (*ret != NOBODY || guard->is_whole)
+    if (*ret != guard->nobody || guard->is_whole)
         return true;
     *ret = GUARD_UNKNOWN;
     return false;
@@ -179,6 +192,7 @@ static int start(struct guard *guard, const struct sockaddr_storage *at)
     int r = diag_open(&guard->diag);
 
     guard->is_whole = maps_all();
+    guard->nobody = read_nobody();
     if (r == 0)
         r = probe(guard, listener, client, at);
     else if (r != -EMFILE && r != -ENFILE)
