@@ -146,7 +146,7 @@ class Json(unittest.TestCase):
         self.assertEqual(([each["id"] for each in would["sockets"]], would["sessions"], would["ended"]), ([row["id"]], [], 0))
         done = asockctl.run("kill", "state=connected", "--json", "--control", self.daemon.control_path)
         self.assertEqual((done.returncode, done.stdout), (2, b""))
-        self.assertIn(b"give --yes", done.stderr)
+        self.assertIn(b"use --yes", done.stderr)
         self.assertEqual(self.ask("kill", str(row["id"]), str(row["session"]), "99999999", status=7)["ended"], 2)
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "new.sock")

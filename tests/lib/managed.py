@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """asockd under a service manager that these tests are: listeners, READY=1, and a descriptor store."""
 
+import array
 import ctypes
 import os
 import platform
@@ -26,6 +27,17 @@ os.execv(arguments[0], arguments)
 """
 
 
+def read_messages(messages):
+    """The descriptors, and the process that sent them."""
+    fds, pid = array.array("i"), 0
+    for _, kind, data in messages:
+        if kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[:len(data) - len(data) % fds.itemsize])
+        elif kind == socket.SCM_CREDENTIALS:
+            pid = struct.unpack("iII", data)[0]
+    return list(fds), pid
+
+
 class Manager(threading.Thread):
     """Reads what the daemon tells it, and does what systemd does with it."""
 
@@ -33,25 +45,28 @@ class Manager(threading.Thread):
         super().__init__(daemon=True)
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.sock.bind(path)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         os.chmod(path, 0o666)
         self.store, self.room, self.answers = [], 16, True
-        self.ready, self.told, self.kept = threading.Semaphore(0), [], []
+        self.ready, self.change = set(), threading.Condition()  # ready: the processes that were
+        self.told, self.kept = [], []
         self.start()
 
     def run(self):
         while True:
             try:
-                data, fds, _, _ = socket.recv_fds(self.sock, 4096, 16)
+                data, messages, _, _ = self.sock.recvmsg(4096, 4096)
             except OSError:
                 return
             if not data:
                 return
+            fds, pid = read_messages(messages)
             if not self.answers:
                 self.kept += fds  # as one that has not come so far
                 continue
-            self.take(dict(line.split("=", 1) for line in data.decode().split("\n")), fds)
+            self.take(dict(line.split("=", 1) for line in data.decode().split("\n")), fds, pid)
 
-    def take(self, told, fds):
+    def take(self, told, fds, pid):
         self.told.append(told)
         if "FDSTORE" in told and len(self.store) < self.room:
             self.store += [(fd, told["FDNAME"]) for fd in fds]
@@ -61,7 +76,13 @@ class Manager(threading.Thread):
         if "FDSTOREREMOVE" in told:
             self.empty()
         if "READY" in told:
-            self.ready.release()
+            with self.change:
+                self.ready.add(pid)
+                self.change.notify_all()
+
+    def is_ready(self, pid, seconds):
+        with self.change:
+            return self.change.wait_for(lambda: pid in self.ready, seconds)
 
     def empty(self):
         for fd, _ in self.store:
@@ -109,7 +130,7 @@ class Managed(asockd.Daemon):
                                 stderr=self.log, cwd=self.directory, pass_fds=fds, env=env, **options)
 
     def await_ready(self, process):
-        while not self.manager.ready.acquire(timeout=0.05):
+        while not self.manager.is_ready(process.pid, 0.05):
             if process.poll() is not None:
                 raise AssertionError(f"asockd ended: {self.output()}")
 

@@ -380,7 +380,7 @@ class Maker(Sharing):
         self.assertEqual(reply.error, pb.ERROR_OPERATION_NOT_SUPPORTED)
         self.assertIn(b"restarted", text)
         self.join(directory).settle()  # what listens goes on
-        self.assertIn("makes shared listeners has ended", self.daemon.output())
+        self.assertIn("creates shared listeners has ended", self.daemon.output())
         listener = self.listener()
         self.check_reaches(wire, [listener])
         wire.close()
@@ -493,7 +493,7 @@ class Nowhere(Sharing):
         reply, text = self.ask(wire)
         self.assertEqual(reply.error, pb.ERROR_OPERATION_NOT_SUPPORTED)
         self.assertIn(b"log", text)
-        self.assertIn("SHARE", self.daemon.output())
+        self.assertIn("shared listeners, which asockctl run needs, are not available", self.daemon.output())
         self.check_reaches(wire, [self.listener()])
 
 
