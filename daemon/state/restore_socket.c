@@ -83,7 +83,7 @@ static bool is_in_range(const Asockd__State__Socket *from)
            from->lost_error < ERR_COUNT && from->port <= UINT16_MAX &&
            strlen(from->host) <= CODEC_HOST_MAX && from->serial > 0 &&
            from->kernel_send <= INT32_MAX && from->kernel_receive <= INT32_MAX &&
-           from->ops_freed <= LIMIT_OPS_MAX;
+           from->ops_freed < 1u << 20;
 }
 
 static void set_flags(struct sock *sock, uint32_t flags)
