@@ -337,7 +337,7 @@ ASOCK_EXPORT int asock_context_control(asock_context *context, const char *verb,
  * it is used with. The call does not ask the daemon. If the daemon has no room for the socket, the
  * socket's ops end with ASOCK_TOO_MANY_OPEN_SOCKETS. Errors:
  *   -EAFNOSUPPORT  any other family
- *   -EMFILE        the session's limit of sockets is reached; before the daemon's welcome, the
+ *   -EMFILE        the session's limit on sockets is reached; before the daemon's welcome, the
  *                  limit is not known, and the ops of the socket fail instead
  *   -ENOMEM
  *   -ENOTCONN      the session has ended
@@ -714,7 +714,7 @@ ASOCK_EXPORT int asock_listen(asock_socket *socket, asock_op *op, int backlog);
  * Completes with one connection to a listening socket. asock_op_take_socket() returns the socket of
  * the connection, asock_op_get_local() and asock_op_get_remote() its endpoints. Several accepts may
  * be pending; they complete in the order of submission. Results:
- *   ASOCK_INVALID_ARGUMENT       the socket does not listen
+ *   ASOCK_INVALID_ARGUMENT       the socket is not listening
  *   ASOCK_TOO_MANY_OPEN_SOCKETS,
  *   ASOCK_NO_BUFFER_SPACE        there is no room for a socket; the connection continues to wait
  *   ASOCK_OPERATION_ABORTED      the op was cancelled, or the listener was closed
