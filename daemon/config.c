@@ -161,7 +161,7 @@ static int apply_audit(struct config *config, struct conf_reader *reader, const 
     else if (strcmp(text, "required") == 0)
         *mode = POLICY_AUDIT_REQUIRED;
     else
-        return asock_conf_refuse(reader, "Audit=%s is not no, yes or required", text);
+        return asock_conf_refuse(reader, "Audit=%s: must be no, yes or required", text);
     return 0;
 }
 

@@ -13,8 +13,8 @@
 #include "daemon/session/latency.h"
 
 #ifdef HAVE_INSTRUMENTS
-#define SECCOMP_HELP                                                                                \
-    "      --seccomp=off      without system call filter, and traceable: this build is for tests\n" \
+#define SECCOMP_HELP                                                                                    \
+    "      --seccomp=off      without the system call filter, and traceable: this build is for tests\n" \
     "      --without=NAME     without this heuristic: hold, eager, guess or gather\n"
 #else
 #define SECCOMP_HELP
@@ -32,20 +32,20 @@ static const char help[] =
     "                         " CONFIG_DIR ", /run/asockd and " VENDORDIR "/asockd\n"
     "      --policy FILE      read FILE instead of the files in " POLICY_NAME "; can be\n"
     "                         repeated\n"
-    "      --allow-public     without policy files, let every client connect to\n"
+    "      --allow-public     without policy files, let any client connect to\n"
     "                         globally reachable addresses\n"
-    "      --allow-any        without policy files, let every client connect to every\n"
+    "      --allow-any        without policy files, let any client connect to any\n"
     "                         address, including this host's own\n"
     "      --check [FILE]...  check policy files for mistakes and exit; without FILE,\n"
     "                         check all files that the daemon would read\n"
     "      --judge NAME=VALUE...\n"
-    "                         print the policy's decision about a connect request and\n"
+    "                         print the policy's decision on a connect request and\n"
     "                         exit; used by asockctl policy test\n"
     "      --log-level LEVEL  error, warning, notice (default), info or debug\n" SECCOMP_HELP
     "      --help             print this help and exit\n"
     "      --version          print the version and exit\n"
     "\n"
-    "Exit status: 0 after an orderly stop, 1 failure, 2 invalid command line.\n"
+    "Exit status: 0 after a clean shutdown, 1 failure, 2 invalid command line.\n"
     "See asockd(8), asockd.conf(5) and asockd.policy(5).\n";
 
 static int misused(void)

@@ -167,7 +167,7 @@ static void describe_client(const struct audit_entry *e, bool with_pid, char *ou
         snprintf(out, cap, "%s (uid %s%s)", identity->unit, uid, pid);
 }
 
-/* "listening on 127.0.0.1 port 80", "a connection of 192.0.2.1 at …" */
+/* "listening on 127.0.0.1 port 80", "a connection from 192.0.2.1 on …" */
 static void describe_listening(const struct audit_entry *e, char *out, size_t cap)
 {
     char local[INET6_ADDRSTRLEN + 12], peer[INET6_ADDRSTRLEN + 12];
@@ -175,7 +175,7 @@ static void describe_listening(const struct audit_entry *e, char *out, size_t ca
     endpoint_text(e->local, local);
     address_of(e, peer);
     if (peer[0])
-        snprintf(out, cap, "a connection from %s at %s port %u", peer, local, e->local->port);
+        snprintf(out, cap, "a connection from %s on %s port %u", peer, local, e->local->port);
     else
         snprintf(out, cap, "listening on %s port %u", local, e->local->port);
 }
@@ -207,7 +207,7 @@ void audit_entry_describe(const struct audit_entry *entry, char *out, size_t cap
 
     describe_client(entry, false, client, sizeof(client));
     describe_destination(entry, destination, sizeof(destination));
-    snprintf(out, cap, "%s to %s", client, destination);
+    snprintf(out, cap, entry->local ? "%s, %s" : "%s to %s", client, destination);
 }
 
 static void make_close_message(const struct audit_entry *e, const char *client, const char *to,
@@ -216,9 +216,11 @@ static void make_close_message(const struct audit_entry *e, const char *client, 
     const char *why = e->reason ? e->reason : e->error ? asock_error_to_text(e->error) : NULL;
 
     snprintf(out, MESSAGE_MAX,
-             "%s to %s ended after %" PRIu64 ".%03u s, %" PRIu64 " bytes in, %" PRIu64 " out%s%s",
-             client, to, e->duration_ms / 1000, (unsigned int)(e->duration_ms % 1000), e->bytes_in,
-             e->bytes_out, why ? ": " : "", why ? why : "");
+             "%s between %s and %s ended after %" PRIu64 ".%03u s, %" PRIu64 " bytes in, %" PRIu64
+             " out%s%s",
+             e->is_datagram ? "traffic" : "connection", client, to, e->duration_ms / 1000,
+             (unsigned int)(e->duration_ms % 1000), e->bytes_in, e->bytes_out, why ? ": " : "",
+             why ? why : "");
 }
 
 static void make_message(const struct audit_entry *e, char out[static MESSAGE_MAX])

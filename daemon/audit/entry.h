@@ -79,7 +79,7 @@ size_t audit_entry_write(const struct audit_entry *entry, enum audit_format form
  */
 size_t audit_entry_write_key(const struct audit_entry *entry, enum audit_format format, char *out,
                              size_t cap);
-/* "unit (uid 1) to host port 2", for a summary's message. */
+/* "unit (uid 1) to host port 2" or "unit (uid 1), listening on …", for a summary's message. */
 void audit_entry_describe(const struct audit_entry *entry, char *out, size_t cap);
 size_t audit_entry_write_summary(const char *key, size_t key_len, const char *description,
                                  uint64_t count, enum audit_format format, char *out, size_t cap);

@@ -358,7 +358,7 @@ static void refresh(struct subids *subids)
     if (r < 0) {
         memset(&subids->subuid_stamp, 0, sizeof(subids->subuid_stamp)); /* try again */
         if (r != subids->error)
-            log_warning("%s: %s: the owners of subordinate IDs are not known", subids->subuid,
+            log_warning("%s: %s: the owners of subordinate IDs are unknown", subids->subuid,
                         strerror(-r));
     }
     subids->error = r;

@@ -185,7 +185,7 @@ static void check_flags(const struct checking *c, const struct policy_rule *rule
     if (rule->is_allow && rule->implied == POLICY_NEVER &&
         !(rule->protocol == POLICY_UDP &&
           policy_network_is_group(rule->family, rule->net, rule->prefix)))
-        warn(c, rule->line, "no connection to such an address is possible");
+        warn(c, rule->line, "such an address cannot be connected to");
 }
 
 /*
@@ -347,7 +347,7 @@ static void check_match(const struct checking *c)
     if (c->file->match.keys[MATCH_GROUP].count > 0 && policy_file_is_strict(c->file))
         warn(
             c, c->file->match.keys[MATCH_GROUP].line,
-            "Group= does not restrict clients that can leave the group (root, users with subordinate ids)");
+            "Group= does not restrict clients that can leave the group (root, users with subordinate user IDs)");
 }
 
 static void check_learning(const struct checking *c)
@@ -356,7 +356,7 @@ static void check_learning(const struct checking *c)
 
     clock_gettime(CLOCK_REALTIME, &now);
     if (c->file->is_learning && now.tv_sec >= c->file->learn_until)
-        warn(c, c->file->learn_line, "this day has passed, so learn mode is off");
+        warn(c, c->file->learn_line, "this date has passed, so learn mode is off");
 }
 
 static void check_rules(const struct checking *c)

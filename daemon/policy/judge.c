@@ -161,17 +161,17 @@ static const char *missing_flag(uint8_t flag)
 {
     switch (flag) {
     case POLICY_LOOPBACK:
-        return "a loopback address, and the rule for it has no +loopback";
+        return "this is a loopback address, but the rule for it has no +loopback";
     case POLICY_PRIVATE:
-        return "a private address, and the rule for it has no +private";
+        return "this is a private address, but the rule for it has no +private";
     case POLICY_LINKLOCAL:
-        return "a link-local address, and the rule for it has no +linklocal";
+        return "this is a link-local address, but the rule for it has no +linklocal";
     case POLICY_NEVER:
-        return "a multicast or broadcast address, which needs a rule that names only such addresses";
+        return "this is a multicast or broadcast address, which needs a rule that names only such addresses";
     case POLICY_SPECIAL:
-        return "an address that is not globally reachable, and the rule for it has no +special";
+        return "this address is not globally reachable, and the rule for it has no +special";
     default:
-        return "an address of the daemon's own host, and the rule for it has no +local";
+        return "this is an address of the daemon's own host, but the rule for it has no +local";
     }
 }
 
@@ -206,7 +206,7 @@ static struct policy_answer judge_one(struct judging *j, const struct policy_add
     const struct policy_rule *rule;
 
     if ((class == POLICY_NEVER && !is_group(j, addr)) || j->question->port == 0)
-        return deny(NULL, 0, "no connection to such an address is possible");
+        return deny(NULL, 0, "such an address cannot be connected to");
     rule = first_rule(j, addr, &file);
     if (!rule)
         return judge_unmatched(j, addr, class);

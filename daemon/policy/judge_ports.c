@@ -87,7 +87,7 @@ static struct policy_answer deny_all(const struct policy_view *view,
                                      const struct policy_ports *at)
 {
     if (!at->denial_port)
-        return (struct policy_answer){.reason = "the rules distinguish too many ranges of ports"};
+        return (struct policy_answer){.reason = "the rules contain too many different port ranges"};
     return judge_at(view, question, at->denial_port);
 }
 

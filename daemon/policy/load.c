@@ -194,7 +194,7 @@ static bool tell_unknown(void *data, const char *key, const struct match_value *
     snprintf(text, sizeof(text), "%s:%u: %s=%s: no such %s: %s", t->file->path, value->line, key,
              value->text, *key == 'U' ? "user" : "group",
              policy_file_is_strict(t->file)
-                 ? "clients to which the file may apply are denied everything"
+                 ? "everything is denied to clients to which the file may apply"
              : value->is_not ? "it excludes an unknown user, so the file applies to no client"
                              : "it matches no client");
     return t->callback(t->data, text);

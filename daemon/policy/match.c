@@ -77,7 +77,7 @@ static int check_unit(struct conf_reader *reader, const char *text)
     if (strchr(text, '*'))
         return asock_conf_refuse(
             reader,
-            "\"%s\": a pattern must begin with a part of the name and end with the type, as in foo@*.service",
+            "\"%s\": a pattern must begin with part of the name and end with the type, as in foo@*.service",
             text);
     return asock_conf_refuse(reader, "\"%s\" is not a unit with processes, such as foo.service",
                              text);

@@ -235,7 +235,7 @@ static int check_reason(struct conf_reader *reader, const char *text)
             return asock_conf_refuse(reader, "the reason is not UTF-8 text");
     }
     if (p == text || p - text > POLICY_REASON_MAX)
-        return asock_conf_refuse(reader, "the reason must have 1 to %u bytes", POLICY_REASON_MAX);
+        return asock_conf_refuse(reader, "the reason must be 1 to %u bytes", POLICY_REASON_MAX);
     return 0;
 }
 
@@ -250,7 +250,7 @@ static int take_reason(struct conf_reader *reader, char *text, struct policy_rul
     end = strchr(begin + 1, '"');
     if (!end || end[1] || begin == text || begin[-1] != ' ')
         return asock_conf_refuse(
-            reader, "the reason must be a single text in double quotes at the end of the line");
+            reader, "the reason must be a single double-quoted string at the end of the line");
     if (rule->is_allow)
         return asock_conf_refuse(reader, "only Deny= takes a reason");
     *begin = *end = '\0';

@@ -88,7 +88,7 @@ static int parse_audit(enum policy_audit *audit, struct conf_reader *reader,
             *audit = i;
     }
     if (*audit == POLICY_AUDIT_UNSET)
-        return asock_conf_refuse(reader, "Audit=%s is not no, yes or required", item->value);
+        return asock_conf_refuse(reader, "Audit=%s: must be no, yes or required", item->value);
     return 0;
 }
 

@@ -123,7 +123,8 @@ static bool find_client(struct session *s, struct question *q, struct judged *re
     if (!sees_all(s) && (q->given || q->has_pid || (q->has_id && q->id != s->id)))
         return question_refuse(q, "only the control socket answers questions about other clients");
     if ((q->has_id || q->has_pid) && (q->given || q->has_id == q->has_pid))
-        return question_refuse(q, "a session, give a process or attributes of a client, not both");
+        return question_refuse(
+            q, "give a session, a process or attributes of a client, only one of these");
     if (q->has_id && !found)
         return question_refuse(q, "there is no session %llu", (unsigned long long)q->id);
     if (found) {

@@ -138,7 +138,7 @@ static const char *reason(int r)
     case -ECANCELED:
         return "it cannot continue with the data that it received; its log says why";
     case -ETIMEDOUT:
-        return "it does not answer in time";
+        return "it did not respond in time";
     case -EPROTONOSUPPORT:
         return "it is an older version that cannot read the state of all clients";
     case -EPIPE:
@@ -157,7 +157,7 @@ static void fail(struct hand_over *h, struct session *asker, int r)
      * its own turn.
      */
     link_send(asker->transport.fd, LINK_FAILED, 0, NULL, 0, 0);
-    log_warning("process %d could not take over from this asockd, which continues: %s",
+    log_warning("process %d could not take over; this asockd continues: %s",
                 (int)asker->identity.pid, reason(r));
     session_end(asker, ERR_SUCCESS, NULL);
 }

@@ -300,7 +300,7 @@ static int take_one(struct listeners *ls, int fd, const char *name)
 
     if (kind == LISTENER_CLIENT && !listener_name_is_valid(name)) {
         log_error(
-            "asockd: descriptor %d of the service manager: \"%s\" is not a valid listener name; "
+            "asockd: descriptor %d from the service manager: \"%s\" is not a valid listener name; "
             "set FileDescriptorName= in its socket unit",
             fd, name);
         return -EINVAL;
@@ -310,7 +310,7 @@ static int take_one(struct listeners *ls, int fd, const char *name)
         r = -ENOTSOCK;
     if (r < 0) {
         log_error(
-            "asockd: descriptor %d (%s) of the service manager is not a listening Unix stream "
+            "asockd: descriptor %d (%s) from the service manager is not a listening Unix stream "
             "socket",
             fd, name);
         return r;
@@ -319,7 +319,7 @@ static int take_one(struct listeners *ls, int fd, const char *name)
         return fail(name, -errno);
     r = listeners_add(ls, kind, name, fd, NULL);
     if (r == -EEXIST)
-        log_error("asockd: two sockets of the service manager are named %s", name);
+        log_error("asockd: the service manager passed two sockets named %s", name);
     else if (r < 0)
         return fail(name, r);
     return r;

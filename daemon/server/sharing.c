@@ -384,15 +384,15 @@ static void on_maker_late(struct maker *maker)
 
     shared->sharing.problem =
         maker->is_late
-            ? "asockd cannot currently create shared listeners: the process that creates them does "
-              "not answer"
+            ? "asockd cannot currently create shared listeners: the process that creates them "
+              "is not responding"
             : NULL;
     if (maker->is_late)
         log_warning(
-            "the process that creates shared listeners does not answer; asockctl run fails until "
-            "it does");
+            "the process that creates shared listeners is not responding; asockctl run fails until "
+            "it responds");
     else
-        log_notice("the process that creates shared listeners answers again");
+        log_notice("the process that creates shared listeners is responding again");
 }
 
 void shared_listeners_init(struct shared_listeners *shared, struct listeners *ls)

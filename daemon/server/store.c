@@ -398,7 +398,7 @@ static const char *reason(int r)
     case -ENOSPC:
         return "the service manager does not store them (FileDescriptorStoreMax= of the unit)";
     case -ETIMEDOUT:
-        return "the service manager does not answer in time";
+        return "the service manager did not respond in time";
     case -ETOOMANYREFS:
         return "there are more descriptors than RLIMIT_NOFILE (LimitNOFILE= of the unit)";
     case -ENOBUFS:

@@ -106,7 +106,7 @@ bool dgram_is_known(struct sock *sock, const struct endpoint *to);
  */
 uint32_t dgram_may_use_source(const struct sock *sock, const struct endpoint *source,
                               const struct endpoint *to, const char **ret_why);
-#define DGRAM_SOURCE_TEXT "the source is not the address of [Egress] Source="
+#define DGRAM_SOURCE_TEXT "the source is not the address in [Egress] Source="
 /* Has something come from there lately? Of a bound one. */
 bool dgram_has_heard(const struct sock *sock, const struct endpoint *from);
 /* May what it sends unasked go out, from the address that it is bound to? */

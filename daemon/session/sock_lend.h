@@ -53,7 +53,7 @@ void sock_count_bytes(struct sock *sock);
 /* The client has declared its stream complete: by shutdown(2), or now by CLOSE. */
 bool sock_lent_is_whole(const struct sock *sock);
 
-#define SOCK_LENT_TEXT "its descriptor was lent to the client: use that"
+#define SOCK_LENT_TEXT "the client has the socket's descriptor and must use that"
 #define SOCK_GIVEN_TEXT "given to the client"
 
 #endif

@@ -79,9 +79,10 @@ bool sock_may_lend(const struct sock *sock, bool give, const struct policy_answe
 void sock_deny_lending(const struct sock *sock, struct policy_answer *answer)
 {
     answer->is_allowed = answer->is_learned = false;
-    answer->reason = sock->session->sharing.may_not_lend
-                         ? "the session that shares its rights does not share lending"
-                         : "the rule for this address lacks the flag for it (+lend or +lend-given)";
+    answer->reason =
+        sock->session->sharing.may_not_lend
+            ? "the session that shares its rights does not share the right to lend"
+            : "the rule for this address lacks the flag for lending (+lend or +lend-given)";
 }
 
 struct policy_answer sock_judge(const struct sock *sock)

@@ -130,7 +130,7 @@ static int restore_destinations(struct state_restorer *r, struct sock *sock,
     struct endpoint to;
 
     if (from->n_destinations > DGRAM_DESTINATIONS)
-        return restore_fail(r, "a datagram socket has more addresses than it can have");
+        return restore_fail(r, "a datagram socket has more addresses than allowed");
     for (size_t i = 0; i < from->n_destinations; i++) {
         if (!restore_endpoint(from->destinations[i], &to) || to.address_len == 0)
             return restore_fail(r, "an address is out of range");
@@ -161,7 +161,7 @@ static int restore_answers(struct state_restorer *r, struct sock *sock,
     if (from->n_heard > HEARD_MAX || from->n_groups > DGRAM_GROUPS_MAX ||
         (from->n_keys != 0 && from->n_keys != 2) ||
         (sock->state != SOCK_BOUND && from->n_heard + from->n_groups + from->n_keys > 0))
-        return restore_fail(r, "a datagram socket has more addresses than it can have");
+        return restore_fail(r, "a datagram socket has more addresses than allowed");
     if (sock->state != SOCK_BOUND)
         return 0;
     e = dgram_new_answers(sock);

@@ -152,7 +152,7 @@ static int adopt(struct state_restorer *r, struct sock *sock, const Asockd__Stat
     e = from->lent ? verify_lent(fd, from->cookie)
                    : verify_connection(fd, from->cookie, &sock->remote);
     if (e < 0) {
-        e = restore_miss(r, "a closed connection's descriptor is not what the state says");
+        e = restore_miss(r, "a closed connection's descriptor does not match the state");
         if (e == -ENODATA)
             state_discard(fd);
         return e;

@@ -70,7 +70,7 @@ static int next(struct state_reader *in, struct state_restorer *r,
     *ret = NULL;
     if (e == -ENOMEM)
         return e;
-    return restore_fail(r, e < 0 ? "a record is damaged" : "a record is not where it should be");
+    return restore_fail(r, e < 0 ? "a record is damaged" : "a record is out of place");
 }
 
 static int restore_listener(struct state_reader *in, struct state_restorer *r)
@@ -178,7 +178,7 @@ static int restore_daemon(struct state_reader *in, struct state_restorer *r,
     r->saved = from->saved;
     r->pid = from->pid;
     if (e == 0 && r->next_id >= UINT64_C(1) << 44)
-        e = restore_fail(r, "ids are used up");
+        e = restore_fail(r, "no IDs are left");
     if (e == 0)
         state_restore_policy(r->worker, from);
     for (uint32_t i = 0; e == 0 && i < from->listeners; i++)

@@ -134,7 +134,7 @@ static int restore_restrictions(struct state_restorer *r, struct session *s,
         if (e == -ENOMEM)
             return e;
         if (e < 0)
-            restore_give_up(r, s, "a restriction of the session is not understood");
+            restore_give_up(r, s, "a restriction of the session cannot be parsed");
     }
     if (from->restrictions_memory > LIMIT_TOTAL_BYTES_MAX)
         return restore_fail(r, "a charge is out of range");
@@ -166,7 +166,7 @@ static int restore_transport(struct state_restorer *r, struct session *s,
     int e = transport_restore(&s->transport, &past);
 
     if (e == -E2BIG || from->n_replies > 2 * (uint64_t)LIMIT_OPS_MAX)
-        return restore_fail(r, "a session has more queued data than its limit");
+        return restore_fail(r, "a session has more pending input or replies than its limits allow");
     for (size_t i = 0; e == 0 && i + from->replies_instead < from->n_replies; i++)
         e = is_frame(&from->replies[i])
                 ? session_add_frame(s, from->replies[i].data, from->replies[i].len)
@@ -181,7 +181,7 @@ static int restore_slots(struct state_restorer *r, struct session *s,
         struct session_slot *slot = session_slot(s, from->slots[i]->id);
 
         if (!slot)
-            return restore_fail(r, "a socket's id is out of range");
+            return restore_fail(r, "a socket's ID is out of range");
         slot->dropping = from->slots[i]->dropping;
     }
     return 0;

@@ -318,12 +318,13 @@ int restore_socket_end(struct state_restorer *r, struct sock *sock,
     sock->send_side = (uint8_t)from->send_side;
     sock->receive_side = (uint8_t)from->receive_side;
     if ((sock->state == SOCK_CONNECTING) != (sock->connect != NULL))
-        return restore_fail(r, "a connecting socket has no connect request");
+        return restore_fail(r, "a socket's state does not match its connect request");
     if (from->chain && !sock->chain)
         return restore_fail(r, "a chain is missing");
     if (s->op_count > s->limits.ops || sock->op_count > s->limits.socket_ops ||
         s->lending_count + s->lent_unread > s->limits.sockets)
-        return restore_fail(r, "a socket or its session has more than its limits allow");
+        return restore_fail(
+            r, "a socket or its session has more operations or lent sockets than its limits allow");
     if (from->send_freed || from->ops_freed)
         window_free(sock, from->send_freed, from->ops_freed);
     if (sock->has_killed_event)
@@ -524,10 +525,10 @@ static int fill_connect(struct state_restorer *r, struct op *op, const Asockd__S
         !take_addresses(from, &past) || !restore_endpoint(from->local, &past.local) ||
         !restore_endpoint(from->remote, &past.remote) || from->n_attempts > CONNECT_ADDRESSES ||
         (from->lend && from->total > 0))
-        return restore_fail(r, "a connect is out of range");
+        return restore_fail(r, "a connect request is out of range");
     e = connect_restore(op, &past, is_up);
     if (e < 0)
-        return e == -ENOMEM ? e : restore_fail(r, "a connect has no destination");
+        return e == -ENOMEM ? e : restore_fail(r, "a connect request has no destination");
     for (size_t i = 0; e == 0 && i < from->n_attempts; i++)
         e = restore_attempt(r, op, from->attempts[i]);
     return e == 0 ? fill_send(op, from) : e;
@@ -561,7 +562,7 @@ static int fill_op(struct state_restorer *r, struct op *op, const Asockd__State_
         return 0;
     case VERB_ACCEPT:
         e = accept_restore(op, from->first_id, from->end_id);
-        return e == -EINVAL ? restore_fail(r, "an accept's ids are not free") : e;
+        return e == -EINVAL ? restore_fail(r, "the IDs of an accept are in use") : e;
     default:
         op->receive.length = from->length;
         op->receive_flags = (uint8_t)from->receive_flags;

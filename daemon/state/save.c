@@ -36,7 +36,7 @@
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 
-#define ABORTED_TEXT "the daemon was replaced meanwhile"
+#define ABORTED_TEXT "the daemon was replaced in the meantime"
 
 /* ---- the daemon and its listeners ---- */
 

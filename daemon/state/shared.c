@@ -194,7 +194,7 @@ static int restore_travel(struct state_restorer *r, struct session *s,
     if (!shm || (from->with_status && !s->status))
         return restore_fail(r, "a descriptor that was to be sent is missing");
     if (transport_restore_pass(&s->transport, from->travel->at, &shm->pass) < 0)
-        return restore_fail(r, "a descriptor is to be sent with nothing");
+        return restore_fail(r, "a queued descriptor has no data to be sent with");
     shm->pass.second_fd = from->with_status ? s->status->fd : -1;
     shm_buffer_use(shm);
     return 0;
@@ -205,7 +205,7 @@ int shared_restore(struct state_restorer *r, struct session *s, const Asockd__St
     int e = 0;
 
     if (from->n_buffers > LIMIT_BUFFERS || from->descriptors_unread > LIMIT_BUFFERS + 1)
-        return restore_fail(r, "a session has more shared memory than it can have");
+        return restore_fail(r, "a session has more shared memory than its limits allow");
     for (size_t i = 0; e == 0 && i < from->n_buffers; i++)
         e = restore_buffer(r, s, from->buffers[i]);
     if (e == 0 && from->status)

@@ -146,7 +146,7 @@ static int bind_or_explain(struct op *op)
     for (unsigned int i = 0; i < (port ? 1 : BIND_TRIES) && r == -EADDRINUSE; i++)
         r = bind_socket(sock);
     if (r == -EACCES && port > 0 && port < 1024)
-        op->text = "the daemon may not bind ports below 1024: it lacks CAP_NET_BIND_SERVICE";
+        op->text = "the daemon may not bind to ports below 1024: it lacks CAP_NET_BIND_SERVICE";
     return r;
 }
 

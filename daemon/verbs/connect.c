@@ -552,7 +552,7 @@ int verb_connect(struct op *op, const struct call *call)
         return ERR_INVALID_ARGUMENT;
     }
     if (!may_connect_now(op->session)) {
-        op->text = "too many connects within a second";
+        op->text = "too many connect requests within a second";
         return ERR_NO_BUFFER_SPACE;
     }
     c = connect_new(op->session);

@@ -105,7 +105,7 @@ static int set_group(struct op *op, const struct request *r)
         interface > INT32_MAX || !is_multicast(&group))
         return ERR_INVALID_ARGUMENT;
     if (!sock->dgram->answers || !sock->bound) {
-        op->text = "only a bound socket can be in a group";
+        op->text = "only a bound socket can be in a multicast group";
         return ERR_INVALID_ARGUMENT;
     }
     if (group.address_len != sock->bound->local.address_len)

@@ -72,5 +72,5 @@ void status_page_mark(struct status_page *page)
     const uint32_t mark = 1;
 
     if (pwrite(page->fd, &mark, sizeof(mark), 0) < 0)
-        log_error("cannot mark a status page: %s", strerror(errno));
+        log_error("cannot write to a status page: %s", strerror(errno));
 }

@@ -108,7 +108,7 @@ class ListenPolicy(PolicyTest):
     def test_s61_a_low_port_needs_the_capability_too(self):
         self.rules("Listen=tcp * 1-1023")
         self.denied("127.0.0.1", 80,
-                    text="the daemon may not bind ports below 1024: it lacks CAP_NET_BIND_SERVICE")
+                    text="the daemon may not bind to ports below 1024: it lacks CAP_NET_BIND_SERVICE")
 
     @unittest.skipIf(os.getuid() != 0, "only root can give a capability")
     def test_s61_a_daemon_with_the_capability_alone_keeps_it(self):

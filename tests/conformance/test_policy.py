@@ -196,7 +196,7 @@ class Policy(PolicyTest):
         self.assertEqual(self.denied(network.SILENT4), "grüß dich")
         self.assertEqual(self.denied("8.8.8.8", 25), "a rule denies this destination")
         self.assertEqual(self.denied("8.8.8.8", 26), "no rule allows this destination")
-        self.assertEqual(self.denied("127.0.0.1", 80), "a loopback address, and the rule for it has no +loopback")
+        self.assertEqual(self.denied("127.0.0.1", 80), "this is a loopback address, but the rule for it has no +loopback")
 
     # ----------------------------------------------------------------------------- addresses
 
@@ -205,7 +205,7 @@ class Policy(PolicyTest):
         capture = self.capture()
         for address in (network.OWN4, SECOND4, network.OWN6, ROUTED6):
             self.assertEqual(self.denied(address),
-                             "an address of the daemon's own host, and the rule for it has no +local", address)
+                             "this is an address of the daemon's own host, but the rule for it has no +local", address)
         self.assertEqual(capture.now(), [])
         self.tries(network.SILENT4)
         self.tries(network.SILENT6)
@@ -244,7 +244,7 @@ class Policy(PolicyTest):
             self.client.send(self.client.cancel(number + 3, number, number + 2))
         reply, text = self.client.whole(number + 2)
         if denied:
-            self.assertEqual(text, b"an address of the daemon's own host, and the rule for it has no +local")
+            self.assertEqual(text, b"this is an address of the daemon's own host, but the rule for it has no +local")
         else:
             self.assertEqual(pb.Error.Name(reply.error), "ERROR_OPERATION_ABORTED", text)
 

@@ -68,7 +68,8 @@ class Connections(InJournal):
         wire.completion(3)
         entry = self.expect("close", socket=row["id"], address=address[0], port=address[1], bytes_in=7,
                             bytes_out=1000, error=None, reason=None)
-        self.assertIn("bytes", entry["MESSAGE"])
+        self.assertRegex(entry["MESSAGE"], rf"^connection between .*uid .* and {address[0]} port {address[1]} ended after "
+                                           r"\d+\.\d{3} s, 7 bytes in, 1000 out$")
         self.expect_nothing_more()
 
     def test_a_failed_connect_is_told_and_has_no_end(self):

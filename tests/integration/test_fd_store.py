@@ -218,7 +218,7 @@ class GoesWrong(StoreTest):
         manager.answers = False
         self.daemon.leave()
         self.check_aborted(wire, peer)
-        self.assertIn("the service manager does not answer in time", self.log_since(mark))
+        self.assertIn("the service manager did not respond in time", self.log_since(mark))
         manager.store += [(fd, "asockd.state") for fd in manager.kept if self.is_socket(fd)]
         self.assertEqual(len(manager.store), 1)
         manager.kept = [fd for fd in manager.kept if not self.is_socket(fd)]

@@ -140,7 +140,7 @@ class Activated(ListenersTest):
     def test_a_name_for_the_second_time(self):
         for name in ("one", "control"):
             self.assertEqual(self.refused(["other", name, name]),
-                             f"asockd: two sockets of the service manager are named {name}")
+                             f"asockd: the service manager passed two sockets named {name}")
 
     def test_configured_and_not_handed_in(self):
         self.assertEqual(

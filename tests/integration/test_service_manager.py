@@ -42,7 +42,7 @@ class ServiceManager(ServerTest):
             with wrong:
                 status, _, err = self.run_to_end(**self.activated([wrong], ["odd"]))
             self.assertEqual(status, 1)
-            self.assertIn("descriptor 3 (odd) of the service manager is not a listening Unix stream",
+            self.assertIn("descriptor 3 (odd) from the service manager is not a listening Unix stream",
                           err)
 
     def notify_socket(self):
@@ -105,7 +105,7 @@ class ServiceManager(ServerTest):
         policy = self.write("[Match]\nUser=no-such-user-here\n[Rules]\nDeny=tcp * 25\n", "some.policy")
         daemon = self.spawn("--policy", policy, env={**os.environ, "NOTIFY_SOCKET": path})
         wrong = (f"{policy}:2: User=no-such-user-here: no such user: "
-                 "clients to which the file may apply are denied everything")
+                 "everything is denied to clients to which the file may apply")
         self.assertEqual(self.status_of(listener), f"0 clients, 0 sockets; policy: {wrong}")
         self.assertEqual(self.control().inspect(stats=pb.Stats())[0]["policy_problem"], wrong)
         _, _, err = self.end(daemon)

@@ -143,7 +143,7 @@ class GoesOn(TakeOverTest):
         self.assertEqual(new.wait(DEADLINE), 1)
         peer.sendall(b"here")
         self.assertEqual(wire.whole(5)[1], b"here", daemon.output())
-        self.assertIn("could not take over from this asockd", daemon.output())
+        self.assertIn("could not take over; this asockd continues", daemon.output())
 
     def test_an_invalid_policy(self):
         path = os.path.join(self.daemon.directory, "bad.policy")

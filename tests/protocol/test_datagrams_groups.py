@@ -10,7 +10,7 @@ from wire import endpoint, pb, request
 
 GROUP4, GROUP6 = "239.64.65.67", "ff05::6465:67"
 LO = socket.if_nametoindex("lo")
-TEXT = "a multicast or broadcast address, which needs a rule that names only such addresses"
+TEXT = "this is a multicast or broadcast address, which needs a rule that names only such addresses"
 
 
 class Groups(WithPolicy):
@@ -130,7 +130,7 @@ class Groups(WithPolicy):
 
     def test_s67_who_may_not_join(self):
         self.open(2)
-        self.assertEqual(self.join(GROUP4, 2), "only a bound socket can be in a group")
+        self.assertEqual(self.join(GROUP4, 2), "only a bound socket can be in a multicast group")
         self.bound()
         for group, error in (("224.0.0.251", "no rule for this destination"), ("127.0.0.1", "INVALID_ARGUMENT"),
                              (GROUP6, "ADDRESS_FAMILY_NOT_SUPPORTED")):

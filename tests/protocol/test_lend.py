@@ -328,7 +328,7 @@ class Rights(Lending):
         self.assertEqual(self.outcomes(sharee), self.NOTHING)
         listener = self.serve()
         _, text = self.ask(sharee, listener, HELD)
-        self.assertIn(b"does not share lending", text)
+        self.assertIn(b"does not share the right to lend", text)
         self.assertEqual(self.outcomes(wire), self.ALL)
 
     def lends(self, wire, *fields):

@@ -216,7 +216,7 @@ class Connects(QuotaTest):
         self.assertEqual(set(errors), {pb.ERROR_SUCCESS, pb.ERROR_NO_BUFFER_SPACE})
         self.assertGreaterEqual(errors[pb.ERROR_SUCCESS], 5)
         self.assertLessEqual(errors[pb.ERROR_SUCCESS], 6 + 5 * (after - before))
-        self.assertIn((pb.ERROR_NO_BUFFER_SPACE, b"too many connects within a second"),
+        self.assertIn((pb.ERROR_NO_BUFFER_SPACE, b"too many connect requests within a second"),
                       [(reply.error, text) for reply, text in results])
         # The socket is as it was, and others have a rate of their own.
         other = self.client(QUIET)

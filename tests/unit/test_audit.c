@@ -152,6 +152,35 @@ START_TEST(test_an_id_that_is_not_known_is_not_there)
 }
 END_TEST
 
+/* Of a client that listens, of its peers, and of what it sends without a connection. */
+START_TEST(test_messages_are_sentences)
+{
+    struct identity identity = client(5);
+    struct audit_entry entry = denial_of(&identity, NULL);
+    struct endpoint local = {.address = {10, 0, 0, 1}, .address_len = 4, .port = 80};
+    struct endpoint peer = {.address = {192, 0, 2, 1}, .address_len = 4, .port = 99};
+    char out[AUDIT_ENTRY_MAX];
+
+    entry.local = &local;
+    audit_entry_describe(&entry, out, sizeof(out));
+    ck_assert_str_eq(out, "some.service (uid 5), listening on 10.0.0.1 port 80");
+    entry.remote = &peer;
+    audit_entry_describe(&entry, out, sizeof(out));
+    ck_assert_str_eq(out, "some.service (uid 5), a connection from 192.0.2.1 on 10.0.0.1 port 80");
+    entry.local = NULL;
+    audit_entry_describe(&entry, out, sizeof(out));
+    ck_assert_str_eq(out, "some.service (uid 5) to 192.0.2.1 port 443");
+    entry.event = AUDIT_CLOSE;
+    entry.error = 0;
+    entry.is_datagram = true;
+    entry.duration_ms = 3000;
+    ck_assert_has(
+        out, audit_entry_write(&entry, AUDIT_JSON, out, sizeof(out)),
+        "\"traffic between some.service (uid 5, pid 77) and 192.0.2.1 port 443 ended after "
+        "3.000 s, 0 bytes in, 0 out\"");
+}
+END_TEST
+
 /* ---- a journal ---- */
 
 static struct core *core;

@@ -387,14 +387,14 @@ static const struct {
      "the rules allow addresses only, so no name is resolved"},
     {R("Allow=tcp 8.0.0.0/8 *\n"), NULL, "9.8.8.8", "no rule allows this destination"},
     {R("Allow=tcp * *\n"), NULL, "127.0.0.1",
-     "a loopback address, and the rule for it has no +loopback"},
+     "this is a loopback address, but the rule for it has no +loopback"},
     {R("Allow=tcp * *\n"), NULL, "10.0.0.1",
-     "a private address, and the rule for it has no +private"},
+     "this is a private address, but the rule for it has no +private"},
     {R("Allow=tcp * *\n"), NULL, "169.254.0.1",
-     "a link-local address, and the rule for it has no +linklocal"},
+     "this is a link-local address, but the rule for it has no +linklocal"},
     {R("Allow=tcp * *\n"), NULL, "240.0.0.1",
-     "an address that is not globally reachable, and the rule for it has no +special"},
-    {R("Allow=tcp * *\n"), NULL, "224.0.0.1", "no connection to such an address is possible"},
+     "this address is not globally reachable, and the rule for it has no +special"},
+    {R("Allow=tcp * *\n"), NULL, "224.0.0.1", "such an address cannot be connected to"},
 };
 
 START_LOOP_TEST(test_policy_reasons, 0, COUNT(reasons))
