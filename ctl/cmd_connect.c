@@ -298,9 +298,9 @@ const struct command command_connect = {
         "standard input, and writes received data to standard output. Each direction ends separately;\n"
         "asockctl exits when both have ended.\n\n"
         "  ssh -o ProxyCommand='asockctl connect %h %p' HOST\n\n"
-        "--timeout limits the time for connecting. The default is the limit of the operating system, and\n"
-        "10 seconds for asockd's first answer. --json prints a summary to standard error at the end,\n"
-        "instead of a message.\n\n"
+        "--timeout limits the time for connecting. Without it, the operating system's limit applies, and\n"
+        "asockd must give its first answer within 10 seconds. --json prints a summary to standard error at\n"
+        "the end, instead of a message.\n\n"
         "Exit status: 0 both directions have ended, 1 failure, 2 invalid command line, 3 denied by policy,\n"
         "4 connection refused, 5 the name does not exist or has no address, 6 no answer in time.\n",
     .options = TAKES_SOCKET | TAKES_JSON | TAKES_TIMEOUT | TAKES_RELAY,

@@ -275,11 +275,11 @@ static const struct subcommand subcommands[] = {
 const struct command command_listener = {
     .name = "listener",
     .arguments = "add|remove NAME",
-    .summary = "add or remove a socket for clients while asockd runs",
+    .summary = "add or remove a socket for clients while asockd is running",
     .help =
-        "\"add\" creates a socket, passes it to asockd, which serves clients there until it exits, and prints the\n"
-        "path of the socket. Policy files match these clients with Listener=NAME. \"remove\" removes the socket;\n"
-        "existing sessions continue. Both commands require root and use the control socket.\n\n"
+        "\"add\" creates a socket, passes it to asockd and prints its path. asockd serves clients there until it\n"
+        "exits. Policy files match these clients with Listener=NAME. \"remove\" removes the socket; existing\n"
+        "sessions continue. Both commands require root and use the control socket.\n\n"
         "  asockctl listener add web --group www-data\n"
         "  systemctl enable --now asockd-listener@web.service    adds it whenever asockd starts\n",
     .options = ADD_OPTIONS,

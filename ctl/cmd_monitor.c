@@ -253,9 +253,10 @@ const struct command command_monitor = {
         "  asockctl monitor event=deny unit=foo.service\n"
         "  asockctl monitor 'to=*:443' --json\n\n"
         "Columns: event session id pid user uid unit user_unit command listener name host remote local port\n"
-        "to rule error reason in out duration lookups attempts. If a connect or resolve event failed or\n"
-        "took 100 ms, it shows how long each name server and each address took. \"missed\" is the number of\n"
-        "events that were lost because asockctl could not print them fast enough. Uses the control socket.\n",
+        "to rule error reason in out duration lookups attempts. If a connect request or a lookup failed or\n"
+        "took at least 100 ms, its event shows how long each name server and each address took. \"missed\" is\n"
+        "the number of events that were lost because asockctl could not print them fast enough. Uses the\n"
+        "control socket.\n",
     .options = TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN,
     .max_args = ROWS_FILTERS_MAX,
     .run = run_monitor,

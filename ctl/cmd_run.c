@@ -100,10 +100,11 @@ const struct command command_run = {
     .summary = "run COMMAND in a separate session, which can have fewer rights",
     .help =
         "Opens a session and runs COMMAND [ARGUMENT]... with its rights. In the environment of COMMAND,\n"
-        "ASOCK_SOCKET is the path of a socket with these rights, which every process that COMMAND starts as\n"
-        "your user can use, and ASOCK_SHARE is the directory of the socket, to bind into a sandbox. With\n"
+        "ASOCK_SOCKET is the path of a socket with these rights. Every process that COMMAND starts can use it,\n"
+        "if it runs as your user. ASOCK_SHARE is the directory of the socket, to bind into a sandbox. With\n"
         "--policy, both the [Rules] in FILE (asockd.policy(5)) and your own policy must allow a connection.\n"
-        "asockctl forwards signals to COMMAND, and exits when COMMAND exits. The rights end when asockctl exits.\n\n"
+        "asockctl forwards signals to COMMAND, and exits when COMMAND exits. The rights are revoked when\n"
+        "asockctl exits.\n\n"
         "  asockctl run --policy FILE -- sh -c 'exec bwrap --ro-bind / / --tmpfs /run --dev /dev \\\n"
         "      --ro-bind \"$ASOCK_SHARE\" \"$ASOCK_SHARE\" --unshare-all PROGRAM'\n\n"
         "This restricts the session, not COMMAND: keep asockd's own sockets, in /run, out of the sandbox.\n\n"
@@ -118,7 +119,7 @@ const struct command command_run = {
         "--transparent is for all other programs. COMMAND runs in a network namespace whose connections all go\n"
         "through asockd, which also resolves names. --sandbox adds bubblewrap: the system is read-only, /tmp\n"
         "is empty, and only the current directory is writable. --publish 8080:80 makes COMMAND's port 80\n"
-        "reachable at port 8080 of this host.\n\n"
+        "reachable on port 8080 of this host.\n\n"
         "--timeout limits the time to wait for each of asockd's answers.\n\n"
         "Exit status: that of COMMAND, or 128 + n if signal n killed it; 125 asockctl failed, 126 COMMAND could\n"
         "not be executed, 127 COMMAND was not found.\n",

@@ -88,7 +88,7 @@ static int run_metrics(const struct settings *settings)
         report_error("stats: metrics require the control socket (--control)");
     else if (!metrics_print(stdout, &records,
                             settings->prometheus ? METRICS_PROMETHEUS : METRICS_OPENMETRICS))
-        report_error("stats: this version of asockd does not have metrics; upgrade it");
+        report_error("stats: asockd is too old to provide metrics; upgrade it");
     else
         status = report_finish_output();
     records_free(&records);

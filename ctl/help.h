@@ -10,7 +10,7 @@
 /* Of this command; command NULL: of all of them. Returns the exit status. */
 int help_print(const struct command *command, const struct command *const *all, size_t count);
 
-/* For "list takes no NAME": of the first one among these bits. */
+/* For "list does not accept NAME": of the first one among these bits. */
 const char *help_option_name(unsigned int bits);
 
 #endif

@@ -135,7 +135,7 @@ static _Noreturn void run_command(const struct inside *inside)
     int status, r = inside->has_sandbox ? confine_from_terminals() : 0;
 
     if (r < 0)
-        give_up(inside, "keep the command from the terminal's input", -r);
+        give_up(inside, "prevent the command from inserting terminal input", -r);
     signal(SIGPIPE, inside->pipe_action);
     signals_release(&inside->signals);
     unsetenv("ASOCK_FD");

@@ -337,7 +337,8 @@ static int check_options(const char *name, const char *part, unsigned int option
         return report_usage("%s%s%s uses the control socket: give --control, not --socket", name,
                             space, part);
     if (surplus)
-        return report_usage("%s%s%s takes no %s", name, space, part, help_option_name(surplus));
+        return report_usage("%s%s%s does not accept %s", name, space, part,
+                            help_option_name(surplus));
     return 0;
 }
 

@@ -244,7 +244,7 @@ static int hide_all(struct mirror *mirror, const char *socket, struct network_pr
     if (can_come_back(path))
         return fail(why,
                     "hide asockd's socket, because it is in / or in a directory directly "
-                    "below (move it below /run)",
+                    "below / (move it below /run)",
                     0);
     hide_daemon(mirror, path);
     return 0;

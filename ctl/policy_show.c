@@ -43,15 +43,15 @@ static void print_file(const struct record *row)
     fputs("\n# ", stdout);
     text_print_escaped(stdout, path, 0);
     if (record_number(row, "modified")) {
-        fputs(", of ", stdout);
+        fputs(", modified ", stdout);
         policy_print_time(record_number(row, "modified"));
     }
     if (strcmp(record_text(row, "applies"), "unknown") == 0)
         fputs(": it is not known whether this file applies, so everything is denied", stdout);
     if (path[0] == '/' && stat(path, &st) == 0 && st.st_mtime != record_number(row, "modified"))
-        fputs(" (changed since then; run asockctl reload to apply it)", stdout);
+        fputs(" (changed since then; run asockctl reload to apply the change)", stdout);
     else if (path[0] == '/' && stat(path, &st) < 0 && errno == ENOENT)
-        fputs(" (removed since then; run asockctl reload to apply this)", stdout);
+        fputs(" (removed since then; run asockctl reload to apply the change)", stdout);
     putchar('\n');
 }
 

@@ -52,7 +52,8 @@ static void print_verdict(const struct record *record)
     if (strcmp(lends, "given") == 0 || strcmp(lends, "held given") == 0)
         fputs(" +lend-given", stdout);
     if (strcmp(lends, "withheld") == 0)
-        fputs(" (no lending: the session that shared its rights did not share lending)", stdout);
+        fputs(" (no lending: the session that shared its rights did not share the right to lend)",
+              stdout);
     if (is_allowed(record) && strcmp(record_text(record, "about"), "name") == 0)
         fputs(" (the name; its addresses are checked when they are known)", stdout);
     if (*reason) {
@@ -93,8 +94,8 @@ void policy_tell_sessions(const struct record *first)
     int64_t sessions = record_number(first, "sessions");
 
     if (sessions > 1)
-        printf("of session %" PRId64 "; the process has %" PRId64
-               " (use --id ID to ask about another one)\n",
+        printf("this is the answer for session %" PRId64 "; the process has %" PRId64
+               " sessions (use --id ID to ask about another one)\n",
                record_number(first, "session"), sessions);
 }
 

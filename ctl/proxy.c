@@ -85,18 +85,18 @@ static int open_session(void *userdata, asock_context **ret)
 
 static void on_refused(void *userdata, uid_t user, unsigned long long count)
 {
-    char whose[64] = "a user who is not known";
+    char whose[64] = "an unknown user";
 
     (void)userdata;
     if (user == GUARD_OTHERS)
-        snprintf(whose, sizeof(whose), "further users");
+        snprintf(whose, sizeof(whose), "other users");
     else if (user != GUARD_UNKNOWN)
         snprintf(whose, sizeof(whose), "user %u", user);
     if (count == 1)
-        report_error("the proxy's port has refused a program of %s (--any-user serves everybody)",
+        report_error("refused to serve a program that belongs to %s (--any-user serves all users)",
                      whose);
     else
-        report_error("the proxy's port has refused programs of %s %llu times", whose, count);
+        report_error("refused to serve programs of %s %llu times", whose, count);
 }
 
 int proxy_answer_timeout(const struct settings *settings)
@@ -129,8 +129,8 @@ static int complain_listen(const char *where, int err)
         fputs(": give a path with a /, or a loopback address and a port such as 127.0.0.1:1080\n",
               stderr);
     else if (err == EOPNOTSUPP)
-        fputs(": here the kernel does not say which user a connection belongs to (sock_diag(7)); "
-              "--any-user serves all of them\n",
+        fputs(": the kernel does not report which user a connection belongs to (sock_diag(7)); use "
+              "--any-user to serve all users\n",
               stderr);
     else if (err == EADDRINUSE)
         fputs(": another program is listening there\n", stderr);

@@ -67,7 +67,7 @@ static void complain_unreachable(const struct session *session, int err)
     else if (err == EACCES || err == EPERM)
         complain_about_group(path);
     else if (err == EAGAIN)
-        report_error("it does not accept connections; see systemctl status asockd");
+        report_error("it is not accepting connections; see systemctl status asockd");
 }
 
 static int open_session(const char *path, bool is_control, struct session *ret)
@@ -131,7 +131,7 @@ static int complain_of(struct session *session, const char *about, int r)
                     asock_context_get_error(session->context) == ASOCK_CONNECTION_ABORTED);
 
     if (r == -ETIMEDOUT)
-        report_error("asockd does not answer; see systemctl status asockd");
+        report_error("asockd is not responding; see systemctl status asockd");
     else if (r == -ESRCH)
         report_error("%s: no such ID (see asockctl list and asockctl sessions)", about);
     else if (r == -ECONNABORTED)

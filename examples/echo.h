@@ -83,7 +83,7 @@ static inline int echo_listen(asock_context *context, const char *host, const ch
     if (r == 0)
         r = echo_wait("listen", op, asock_listen(*ret, op, 0));
     if (r == 0 && asock_socket_get_local(*ret, &addr) > 0) {
-        printf("listening at %s port %u\n", host,
+        printf("listening on %s port %u\n", host,
                ntohs(((struct sockaddr_in6 *)(void *)&addr)->sin6_port));
         fflush(stdout);
     }

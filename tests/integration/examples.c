@@ -139,7 +139,7 @@ static void run_server(const char *name, int family, unsigned int together)
     n = read(program.output, line, sizeof(line) - 1);
     ck_assert_int_gt(n, 0);
     line[n] = '\0';
-    ck_assert_int_eq(sscanf(line, "listening at %*s port %u", &port), 1);
+    ck_assert_int_eq(sscanf(line, "listening on %*s port %u", &port), 1);
     addr = loopback(family, (uint16_t)port);
     for (unsigned int i = 0; i < CONNECTIONS; i += together) {
         for (unsigned int k = i; k < i + together; k++)

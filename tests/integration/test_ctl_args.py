@@ -47,31 +47,31 @@ class Arguments(unittest.TestCase):
         self.check_wrong("list", "--socket", "/a", "--control", "/b", message="cannot be combined")
         self.check_wrong("connect", "h", "1", "--control", "/a", message="client socket")
         self.check_wrong("connect", "h", "1", "--human", message="--human")
-        self.check_wrong("resolve", "h", "--keep-open", message="resolve takes no --exit-on-close")
-        self.check_wrong("list", "--close", message="list takes no --close")
-        self.check_wrong("reload", "--unit", "a.service", message="reload takes no --user")
+        self.check_wrong("resolve", "h", "--keep-open", message="resolve does not accept --exit-on-close")
+        self.check_wrong("list", "--close", message="list does not accept --close")
+        self.check_wrong("reload", "--unit", "a.service", message="reload does not accept --user")
         self.check_wrong("reload", "--socket", "/a", message="reload uses the control socket: give --control, not --socket")
-        self.check_wrong("list", "--prometheus", message="list takes no --openmetrics or other metrics formats")
+        self.check_wrong("list", "--prometheus", message="list does not accept --openmetrics or other metrics formats")
 
     def test_options_of_subcommands(self):
         check = ("policy", "check")
         for option, value in (("--socket", "/a"), ("--control", "/a"), ("--timeout", "1"), ("--group", "0"), ("--id", "1"),
                               ("--address", "::1"), ("--listen", "tcp")):
-            self.check_wrong(*check, option, value, message="policy check takes no " + option.replace("id", "user"))
+            self.check_wrong(*check, option, value, message="policy check does not accept " + option.replace("id", "user"))
         for option in ("--policy", "--config-dir"):
             self.check_wrong(*check, "f", option, "a", message="policy check accepts either files, or --policy and --config-dir")
-            self.check_wrong("policy", "show", option, "a", message="policy show takes no " + option)
-        self.check_wrong("policy", "show", "--address", "::1", message="policy show takes no --address")
-        self.check_wrong("policy", "show", "--listen", "tcp", message="policy show takes no --listen")
+            self.check_wrong("policy", "show", option, "a", message="policy show does not accept " + option)
+        self.check_wrong("policy", "show", "--address", "::1", message="policy show does not accept --address")
+        self.check_wrong("policy", "show", "--listen", "tcp", message="policy show does not accept --listen")
         self.check_wrong("policy", "learned", "--socket", "/a", message="policy learned uses the control socket")
-        self.check_wrong("policy", "learned", "--user", "0", message="policy learned takes no --user")
+        self.check_wrong("policy", "learned", "--user", "0", message="policy learned does not accept --user")
         for option in ("--socket", "--control"):
             self.check_wrong("policy", "test", "--policy", "a", option, "/a", "tcp", "h", "1", message=option)
         self.check_wrong("policy", "frobnicate", message="usage: asockctl policy [OPTION]... test|show|check|learned")
-        self.check_wrong("listener", "remove", "web", "--mode", "600", message="listener remove takes no --mode")
-        self.check_wrong("listener", "remove", "web", "--group", "0", message="listener remove takes no --group")
+        self.check_wrong("listener", "remove", "web", "--mode", "600", message="listener remove does not accept --mode")
+        self.check_wrong("listener", "remove", "web", "--group", "0", message="listener remove does not accept --group")
         self.check_wrong("listener", "frobnicate", "web", message="usage: asockctl listener [OPTION]... add|remove NAME")
-        self.check_wrong("proxy", "--policy", "a", "--policy", "b", message="proxy takes no second --policy")
+        self.check_wrong("proxy", "--policy", "a", "--policy", "b", message="proxy does not accept second --policy")
 
     def test_one_message_for_many_wrong_options(self):
         for args in (("proxy", *("--listen", "./a") * 20), ("list", "--timeout", "x", "--timeout", "y")):
@@ -196,9 +196,9 @@ class NoDaemon(unittest.TestCase):
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(self.path)
             listener.listen()
-            self.check("list", "--control", self.path, "--timeout", "0.1", says=("does not answer", "systemctl status asockd"))
+            self.check("list", "--control", self.path, "--timeout", "0.1", says=("is not responding", "systemctl status asockd"))
             self.check("connect", "h", "1", "--socket", self.path, "--timeout", "0.1",
-                       says=("does not answer", "systemctl status asockd"))
+                       says=("is not responding", "systemctl status asockd"))
 
     def test_a_peer_that_hangs_up(self):
         with socket.socket(socket.AF_UNIX) as listener:
@@ -272,7 +272,7 @@ class Completion(unittest.TestCase):
             for option in everything - self.complete(*call, "--"):
                 done = asockctl.run(*call, option, *(["2"] if option in takes_value else []))
                 self.assertEqual((done.returncode, done.stdout), (125 if call == ("run",) else 2, b""), (call, option))
-                self.assertRegex(done.stderr.decode(), "takes no --|uses (a client|the control) socket", (call, option))
+                self.assertRegex(done.stderr.decode(), "does not accept --|uses (a client|the control) socket", (call, option))
 
     def test_every_option_is_in_the_manual(self):
         with open(os.path.join(asockctl.SRCDIR, "man/asockctl.1"), encoding="utf-8") as page:

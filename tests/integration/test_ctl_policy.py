@@ -89,7 +89,7 @@ class Says(fake_asockd.FakeTest):
             self.assertEqual(self.verdict("tcp", "h", "1", about="address", file="/x.policy", line=7, lends=lends),
                              f"allow by /x.policy:7 {flags}\n")
         self.assertEqual(self.verdict("tcp", "h", "1", about="address", file="/x.policy", line=7, lends="withheld"),
-                         "allow by /x.policy:7 (no lending: the session that shared its rights did not share lending)\n")
+                         "allow by /x.policy:7 (no lending: the session that shared its rights did not share the right to lend)\n")
         self.assertEqual(self.verdict("tcp", "h", "1", status=1, verdict="deny", about="name", file="/x.policy",
                                       line=9, reason="not \u202e you"),
                          "deny by /x.policy:9: not \\u{202e} you\n")

@@ -217,7 +217,7 @@ class Sessions(OfFiles):
                          (wire.session, 1, 1, 2))
         self.client()
         self.assertEqual(self.says("test", "--pid", str(os.getpid()), "tcp", "bad.test", "443")[1],
-                         f"of session {wire.session}; the process has 2 (use --id ID to ask about another one)")
+                         f"this is the answer for session {wire.session}; the process has 2 sessions (use --id ID to ask about another one)")
 
     def test_files_for_a_session(self):
         """Its facts and its restrictions, other files."""
@@ -311,7 +311,7 @@ class Show(OfFiles):
     def test_files_and_rules(self):
         lines = self.says("show")
         self.assertRegex(lines[0], r"^# policy loaded 20\d\d-\d\d-\d\d \d\d:\d\d:\d\dZ: 2 files, 4 rules$")
-        self.assertRegex(lines[2], r"^# 10-a.policy, of 20\d\d-.*Z$")
+        self.assertRegex(lines[2], r"^# 10-a.policy, modified 20\d\d-.*Z$")
         self.assertEqual(lines[3:13], [
             "    2  User=54321", "    3  User=54322", "       [Limits] Sockets=64", "       [Limits] Queued=2M",
             "       [Audit] Audit=required", "       [Egress] Source=192.0.2.1 2001:db8::1", "       [Egress] Device=eth0",
@@ -341,9 +341,9 @@ class Show(OfFiles):
     def test_what_is_not_in_force_yet(self):
         path = self.path("policy.d/20-b.policy")
         os.utime(path, (1, 1))
-        self.assertIn("20-b.policy", next(line for line in self.says("show") if line.endswith("asockctl reload to apply it)")))
+        self.assertIn("20-b.policy", next(line for line in self.says("show") if line.endswith("asockctl reload to apply the change)")))
         os.unlink(path)
-        self.assertIn("20-b.policy", next(line for line in self.says("show") if line.endswith("asockctl reload to apply this)")))
+        self.assertIn("20-b.policy", next(line for line in self.says("show") if line.endswith("asockctl reload to apply the change)")))
 
     def test_wrong_calls(self):
         for args in (("all",), ("--address", "1.2.3.4"), ("--policy", "x"), ("--config-dir", "x")):

@@ -279,16 +279,16 @@ class Run(DaemonTest):
         self.check_own_failure(message="usage: asockctl run [OPTION]... -- COMMAND")
         self.check_own_failure("--", message="usage: asockctl run")
         self.check_own_failure("--frobnicate", "--", "true", message="unrecognized option")
-        self.check_own_failure("--json", "--", "true", message="run takes no --json")
+        self.check_own_failure("--json", "--", "true", message="run does not accept --json")
         self.check_own_failure("--proxy", "--", "true", message="--proxy, --transparent and --fd cannot be combined")
-        self.check_own_failure("--human", "--", "true", message="run takes no --human")
+        self.check_own_failure("--human", "--", "true", message="run does not accept --human")
         self.check_own_failure("--control", "/x", "--", "true", message="--socket, not --control")
         self.check_own_failure("--timeout", "x", "--", "true", message="--timeout")
         for name in ("x" * 65, "line\nfeed", "\x7f"):
             self.check_own_failure("--name", name, "--", "true", message="--name")
         done = asockctl.run("list", "--name", "x")
         self.assertEqual(done.returncode, 2)
-        self.assertIn(b"list takes no --name", done.stderr)
+        self.assertIn(b"list does not accept --name", done.stderr)
 
     def test_the_control_socket_is_not_handed_on(self):
         for options in ((), ("--policy", self.policy("[Rules]\n"))):

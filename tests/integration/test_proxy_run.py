@@ -59,7 +59,7 @@ class Arguments(DaemonTest):
             self.daemon.process.send_signal(signal.SIGCONT)
         self.assertEqual([(d.returncode, d.stdout) for d in done], [(125, b"")] * 3 + [(1, b"")])
         for one in done:
-            self.assertIn("asockd does not answer", one.stderr.decode())
+            self.assertIn("asockd is not responding", one.stderr.decode())
 
     def test_no_descriptor_for_the_connection_is_a_message(self):
         """Raises the limit by one until the tool runs. (libtool's script needs more than the program itself.)"""

@@ -114,8 +114,8 @@ class Refused(UsersTest):
             self.assertTrue(self.is_served(0, self.port(target), target), target)
         lines = self.said()  # on a slow machine also one of the first minute
         self.assertEqual((lines[0], lines[-1]), (
-            f"asockctl: the proxy's port has refused a program of user {STRANGER} (--any-user serves everybody)",
-            f"asockctl: the proxy's port has refused programs of user {STRANGER} 3 times"))
+            f"asockctl: refused to serve a program that belongs to user {STRANGER} (--any-user serves all users)",
+            f"asockctl: refused to serve programs of user {STRANGER} 3 times"))
 
     def test_they_are_reset_before_they_say_anything(self):
         with self.assertRaises(ConnectionResetError):
@@ -125,8 +125,8 @@ class Refused(UsersTest):
         for user in range(STRANGER, STRANGER + 40):
             self.assertFalse(self.is_served(user, self.proxy.port))
         lines = self.said()
-        self.assertEqual(len([line for line in lines if " a program of " in line]), 16, lines)
-        self.assertTrue(lines[-1].endswith("refused programs of further users 25 times"), lines)
+        self.assertEqual(len([line for line in lines if " a program that " in line]), 16, lines)
+        self.assertTrue(lines[-1].endswith("refused to serve programs of other users 25 times"), lines)
 
     def test_a_request_whose_program_has_gone_is_not_served(self):
         """The kernel says "root" of what nobody has any more."""
@@ -274,7 +274,7 @@ class Wrapped(UsersTest):
         where = ("--socket", self.daemon.path)
         done = asockctl.run("proxy", *where, "--listen", "127.0.0.1:0", wrapper=wrapper)
         self.assertEqual((done.returncode, done.stdout), (1, b""))
-        self.assertIn(b"127.0.0.1:0: here the kernel does not say which user", done.stderr)
+        self.assertIn(b"127.0.0.1:0: the kernel does not report which user", done.stderr)
         self.assertIn(b"--any-user", done.stderr)
         done = asockctl.run("run", *where, "--proxy", "--", "echo", "ran", wrapper=wrapper)
         self.assertEqual((done.returncode, done.stdout), (125, b""))
