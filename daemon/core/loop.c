@@ -17,7 +17,7 @@
  * takes so long.
  */
 #define TURN_LATE_MS 50u
-#define TURN_LATE_MAX 64u /* the most turns that deadlines then wait for pending work */
+#define TURN_LATE_MAX 256u /* the most turns that deadlines then wait for pending work */
 
 /* However many have passed at once: for a slice, then the next poll comes. */
 static void expire_deadlines(struct worker *w)

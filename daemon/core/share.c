@@ -131,7 +131,7 @@ void share_charge(struct share *share, uint64_t ns)
 
 void share_run(struct shares *shares)
 {
-    uint64_t now = shares->clock(), end = now + SLICE_NS;
+    uint64_t now = shares->clock(), end = now + TURN_NS;
 
     while (share_has_work(shares) && now < end) {
         struct share *share = next_leaf(shares);

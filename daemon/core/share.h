@@ -19,8 +19,13 @@
 #include "base/list.h"
 #include "daemon/core/histogram.h"
 
-/* Of a share, before its siblings get theirs; and of a turn, before the next poll. */
+/* Of a share, before its siblings get theirs. */
 #define SLICE_NS INT64_C(2000000)
+/*
+ * Of a turn, before the replies leave and the next poll comes. A slice goes on in the next turn:
+ * what a quiet user's step has done does not wait for the slice of whoever comes next.
+ */
+#define TURN_NS INT64_C(500000)
 /* What one step is charged at most. */
 #define STEP_NS_MAX (50 * SLICE_NS)
 /*
@@ -60,7 +65,7 @@ void share_deinit(struct share *share);
 void share_wake(struct share *share);
 /* What was done for it outside of its steps. */
 void share_charge(struct share *share, uint64_t ns);
-/* Runs steps until no share has work, or a slice is over. */
+/* Runs steps until no share has work, or the time of a turn is over. */
 void share_run(struct shares *shares);
 /* Is it time to end the present step? */
 bool share_step_is_over(const struct shares *shares);

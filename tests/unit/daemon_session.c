@@ -166,7 +166,7 @@ static uint64_t hurried_clock(void)
 {
     static uint64_t ns;
 
-    return ns += SLICE_NS / CORE_HURRIED_STEPS;
+    return ns += TURN_NS / CORE_HURRIED_STEPS;
 }
 
 void core_hurry(struct core *core)

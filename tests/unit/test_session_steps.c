@@ -314,7 +314,7 @@ END_TEST
  */
 static uint64_t clock_by_failed(void)
 {
-    return core_failed(core) * (uint64_t)SLICE_NS;
+    return core_failed(core) * (uint64_t)TURN_NS;
 }
 
 START_TEST(test_s52_what_a_restriction_ends_is_of_the_step_that_judges)

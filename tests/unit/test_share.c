@@ -71,7 +71,7 @@ START_LOOP_TEST(test_s52_a_quiet_user_waits_for_one_slice_of_each_other, 0, 3)
         for (int i = 0; i < 100; i++)
             session_init(&sessions[u][i], &users[u], costs[_i], -1);
     }
-    turns(&shares, 50);
+    turns(&shares, 200);
     for (int round = 0; round < 20; round++) {
         woken = now;
         session_init(&quiet, &user, 1 * US, 1);
@@ -104,7 +104,7 @@ START_TEST(test_s52_users_then_units_then_sessions)
     for (int i = 0; i < 2; i++)
         session_init(&two[i], &units[1], 5 * US, -1);
     session_init(&one, &users[1], 100 * US, -1);
-    turns(&shares, 3000);
+    turns(&shares, 12000);
     for (int i = 0; i < 30; i++) {
         spent[0] += many[i].spent;
         least = many[i].spent < least ? many[i].spent : least;
@@ -120,18 +120,35 @@ START_TEST(test_s52_users_then_units_then_sessions)
 }
 END_TEST
 
-/* A turn ends when a slice is over: the sockets are looked at in between. */
-START_TEST(test_a_turn_takes_a_slice)
+/*
+ * A slice lasts for some turns: in between replies leave, also those of a session that came before,
+ * and the sockets are looked at.
+ */
+START_TEST(test_s52_a_turn_ends_within_a_slice)
 {
-    struct worker_share session;
+    struct worker_share sessions[2], quiet;
+    struct share users[2], user;
     struct shares shares;
     uint64_t before;
 
     shares_init(&shares, read_clock);
-    session_init(&session, &shares.root, 100 * US, -1);
+    share_init(&user, &shares.root, NULL);
+    session_init(&quiet, &user, 1 * US, 1);
+    for (int i = 0; i < 2; i++) {
+        share_init(&users[i], &shares.root, NULL);
+        session_init(&sessions[i], &users[i], 100 * US, -1);
+    }
     before = now;
     share_run(&shares);
-    ck_assert_uint_eq(now - before, (uint64_t)SLICE_NS);
+    ck_assert_int_eq(quiet.left, 0);
+    ck_assert_uint_le(now - before, SLICE_NS / 4 + 100 * US);
+    while (sessions[1].spent == 0) {
+        ck_assert_uint_le(sessions[0].spent, (uint64_t)SLICE_NS);
+        before = now;
+        share_run(&shares);
+        ck_assert_uint_le(now - before, SLICE_NS / 4 + 100 * US);
+    }
+    ck_assert_uint_eq(sessions[0].spent, (uint64_t)SLICE_NS);
 }
 END_TEST
 
