@@ -9,6 +9,7 @@ from test_listen import Listening
 from wire import endpoint, pb
 
 FOUR, SIX, MAPPED = "127.0.0.1", "::1", "::ffff:127.0.0.1"
+ALL_MAPPED = "::ffff:0.0.0.0"
 # Bound to, with which family and dual mode (None: as the socket comes), and who gets through.
 BOUND = [
     (FOUR, pb.FAMILY_INET, None, {FOUR}),
@@ -18,8 +19,31 @@ BOUND = [
     (SIX, pb.FAMILY_INET6, 1, {SIX}),
     ("::", pb.FAMILY_INET6, 1, {FOUR, SIX}),
     (MAPPED, pb.FAMILY_INET6, 1, {FOUR}),
-    ("::", pb.FAMILY_UNSPECIFIED, None, {FOUR, SIX}),
+    (FOUR, pb.FAMILY_UNSPECIFIED, None, {FOUR}),
     ("0.0.0.0", pb.FAMILY_UNSPECIFIED, None, {FOUR}),
+    (SIX, pb.FAMILY_UNSPECIFIED, None, {SIX}),
+    ("::", pb.FAMILY_UNSPECIFIED, None, {FOUR, SIX}),
+    ("::", pb.FAMILY_UNSPECIFIED, 0, {SIX}),
+    (MAPPED, pb.FAMILY_UNSPECIFIED, None, {FOUR}),
+    (ALL_MAPPED, pb.FAMILY_UNSPECIFIED, None, {FOUR}),
+]
+# What a peer's socket is bound to, whether that is dual mode, and who gets through.
+PEERS = [
+    (FOUR, False, {FOUR, MAPPED}),
+    (SIX, False, {SIX}),
+    ("::", False, {SIX}),
+    ("::", True, {FOUR, SIX, MAPPED}),
+]
+# Family and dual mode of a socket of ours, and what comes of an address, unless it is the peer that refuses. Without a family a
+# socket has that of its address; dual mode is what an IPv6 one may do beyond.
+WRONG, NO_ROUTE = "ADDRESS_FAMILY_NOT_SUPPORTED", "NETWORK_UNREACHABLE"
+KINDS = [
+    (pb.FAMILY_INET, None, {SIX: WRONG, MAPPED: WRONG}),
+    (pb.FAMILY_INET6, None, {FOUR: WRONG}),
+    (pb.FAMILY_INET6, 0, {FOUR: WRONG, MAPPED: NO_ROUTE}),
+    (pb.FAMILY_INET6, 1, {FOUR: WRONG}),
+    (pb.FAMILY_UNSPECIFIED, None, {}),
+    (pb.FAMILY_UNSPECIFIED, 0, {MAPPED: NO_ROUTE}),
 ]
 
 
@@ -27,21 +51,34 @@ def family_of(host):
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
+def as_seen(host, address):
+    """host, as a socket that is bound to address tells of it: an IPv6 one has a mapped address."""
+    return host if family_of(address) == socket.AF_INET or host == SIX else MAPPED
+
+
 class Families(Listening):
 
+    number = 0
+
+    def made(self, family, dual, **fields):
+        """A new socket; its number."""
+        self.number += 1
+        self.open(self.number, family=family, **fields)
+        if dual is not None:
+            self.assertEqual(self.set_option(self.number, pb.OPTION_DUAL_MODE, dual), "SUCCESS")
+        return self.number
+
     def each(self, **fields):
-        """A bound socket for each row: its number, its port, and who gets through."""
-        for number, (host, family, dual, through) in enumerate(BOUND, 1):
-            self.open(number, family=family, **fields)
-            if dual is not None:
-                self.assertEqual(self.set_option(number, pb.OPTION_DUAL_MODE, dual), "SUCCESS")
+        """A bound socket for each row: its number, its port, the address, and who gets through."""
+        for host, family, dual, through in BOUND:
+            number = self.made(family, dual, **fields)
             reply, text = self.ask(self.client.bind, number, (host, 0))
             self.assertEqual(reply.error, pb.ERROR_SUCCESS, (host, text))
-            yield number, reply.connected.local.port, through
+            yield number, reply.connected.local.port, host, through
             self.close(number)
 
     def test_s62_who_connects_to_whom(self):
-        for number, port, through in self.each():
+        for number, port, bound, through in self.each():
             self.assertEqual(self.error(self.client.listen, number), "SUCCESS")
             for host in (FOUR, SIX):
                 peer = self.hold(socket.socket(family_of(host)))
@@ -52,11 +89,16 @@ class Families(Listening):
                 peer.connect((host, port))
                 reply, _ = self.ask(self.client.accept, number, 100 + number)
                 self.assertEqual(reply.error, pb.ERROR_SUCCESS)
-                self.assertEqual(self.address(reply.connected.remote)[1], peer.getsockname()[1])
+                seen = as_seen(host, bound)
+                self.assertEqual(self.address(reply.connected.local), (seen, port))
+                self.assertEqual(self.address(reply.connected.remote), (seen, peer.getsockname()[1]))
+                # An accepted one is of the listener's kind.
+                if bound == "::":
+                    self.assertEqual(self.option(100 + number, pb.OPTION_DUAL_MODE), int(FOUR in through))
                 self.close(100 + number)
 
     def test_s65_who_hears_whom(self):
-        for number, port, through in self.each(type=pb.SOCKET_TYPE_DATAGRAM):
+        for number, port, bound, through in self.each(type=pb.SOCKET_TYPE_DATAGRAM):
             for host in (FOUR, SIX):
                 peer = self.hold(socket.socket(family_of(host), socket.SOCK_DGRAM))
                 peer.settimeout(30)
@@ -67,43 +109,46 @@ class Families(Listening):
                     continue
                 reply, data = self.ask(self.client.receive, number, 100)
                 self.assertEqual(data.decode(), host)
-                self.assertEqual(reply.datagram.remote.port, peer.getsockname()[1])
+                seen = as_seen(host, bound)
+                self.assertEqual(self.address(reply.datagram.local), (seen, port))
+                self.assertEqual(self.address(reply.datagram.remote), (seen, peer.getsockname()[1]))
                 self.assertEqual(self.error(self.client.make_send, number, b"back", endpoint=reply.datagram.remote), "SUCCESS")
                 self.assertEqual(peer.recv(10), b"back")
 
-    def test_s64_a_dual_socket_sends_to_both(self):
-        for number, (family, dual, results) in enumerate([
-                (pb.FAMILY_INET, None, ["SUCCESS", "ADDRESS_FAMILY_NOT_SUPPORTED", "ADDRESS_FAMILY_NOT_SUPPORTED"]),
-                (pb.FAMILY_INET6, 1, ["ADDRESS_FAMILY_NOT_SUPPORTED", "SUCCESS", "SUCCESS"]),
-                (pb.FAMILY_INET6, 0, ["ADDRESS_FAMILY_NOT_SUPPORTED", "SUCCESS", "NETWORK_UNREACHABLE"]),
-        ], 1):
-            with self.subTest(family=family, dual=dual):
-                self.open(number, family=family, type=pb.SOCKET_TYPE_DATAGRAM)
-                if dual is not None:
-                    self.assertEqual(self.set_option(number, pb.OPTION_DUAL_MODE, dual), "SUCCESS")
-                for host, wanted in zip((FOUR, SIX, MAPPED), results):
-                    peer = self.hold(socket.socket(family_of(host if host != MAPPED else FOUR), socket.SOCK_DGRAM))
-                    peer.settimeout(30)
-                    peer.bind((host if host != MAPPED else FOUR, 0))
-                    to = endpoint((host, peer.getsockname()[1]))
-                    self.assertEqual(self.error(self.client.make_send, number, b"hello", endpoint=to), wanted, host)
-                    if wanted == "SUCCESS":
-                        self.assertEqual(peer.recv(10), b"hello")
+    def peers(self, kind):
+        """A peer's socket for each row: its port, and who gets through."""
+        for host, is_dual, through in PEERS:
+            peer = self.hold(socket.socket(family_of(host), kind))
+            peer.settimeout(30)
+            if family_of(host) == socket.AF_INET6:
+                peer.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not is_dual)
+            peer.bind((host, 0))
+            yield peer, through
+
+    def test_s64_who_sends_to_whom(self):
+        for peer, through in self.peers(socket.SOCK_DGRAM):
+            port, heard = peer.getsockname()[1], []
+            for family, dual, results in KINDS:
+                for host in (FOUR, SIX, MAPPED):
+                    number = self.made(family, dual, type=pb.SOCKET_TYPE_DATAGRAM)
+                    word = f"{host} of {number}".encode()
+                    self.assertEqual(self.error(self.client.make_send, number, word, endpoint=endpoint((host, port))),
+                                     results.get(host, "SUCCESS"), (family, dual, host))
+                    if host in through and host not in results:
+                        heard.append(word)
+            with socket.socket(peer.family, socket.SOCK_DGRAM) as last:
+                last.sendto(b"no more", (FOUR if peer.family == socket.AF_INET else SIX, port))
+            self.assertEqual(list(iter(lambda p=peer: p.recv(100), b"no more")), heard)
 
     def test_s15_who_can_connect(self):
-        listeners = {host: self.hold(socket.create_server((host, 0), family=family_of(host))) for host in (FOUR, SIX)}
-        number = 0
-        for family, results in [
-                (pb.FAMILY_INET, ["SUCCESS", "ADDRESS_FAMILY_NOT_SUPPORTED", "ADDRESS_FAMILY_NOT_SUPPORTED"]),
-                (pb.FAMILY_INET6, ["ADDRESS_FAMILY_NOT_SUPPORTED", "SUCCESS", "SUCCESS"]),
-                (pb.FAMILY_UNSPECIFIED, ["SUCCESS", "SUCCESS", "SUCCESS"]),
-        ]:
-            for host, wanted in zip((FOUR, SIX, MAPPED), results):
-                with self.subTest(family=family, host=host):
-                    number += 1
-                    port = listeners[SIX if host == SIX else FOUR].getsockname()[1]
-                    self.open(number, family=family)
-                    self.assertEqual(self.error(self.client.connect, number, (host, port)), wanted)
+        for peer, through in self.peers(socket.SOCK_STREAM):
+            peer.listen(50)
+            for family, dual, results in KINDS:
+                for host in (FOUR, SIX, MAPPED):
+                    number = self.made(family, dual)
+                    wanted = results.get(host, "SUCCESS" if host in through else "CONNECTION_REFUSED")
+                    self.assertEqual(self.error(self.client.connect, number, (host, peer.getsockname()[1])), wanted,
+                                     (family, dual, host, through))
 
 
 class FirstSend(Listening):

@@ -151,19 +151,25 @@ class Bind(Listening):
 
     def test_s61_dual_mode(self):
         """On where the socket has no family, off where it is IPv6, and there is none of IPv4."""
-        self.open(1)
-        self.open(2, family=pb.FAMILY_INET6)
-        self.open(3, family=pb.FAMILY_INET)
-        self.assertEqual([self.option(n, pb.OPTION_DUAL_MODE) for n in (1, 2, 3)], [1, 0, "PROTOCOL_OPTION"])
-        self.assertEqual(self.set_option(3, pb.OPTION_DUAL_MODE, 1), "PROTOCOL_OPTION")
-        self.assertEqual(self.set_option(2, pb.OPTION_DUAL_MODE, 2), "INVALID_ARGUMENT")
-        self.assertEqual(self.set_option(2, pb.OPTION_DUAL_MODE, 1), "SUCCESS")
-        self.assertEqual(self.option(2, pb.OPTION_DUAL_MODE), 1)
-        for number in (1, 2):
-            self.assertEqual(self.error(self.client.bind, number, ("::", 0)), "SUCCESS")
-            self.assertEqual(self.option(number, pb.OPTION_DUAL_MODE), 1)
-        self.bound(4, ("::", 0), family=pb.FAMILY_INET6)
-        self.assertEqual(self.option(4, pb.OPTION_DUAL_MODE), 0)
+        for kind in (pb.SOCKET_TYPE_STREAM, pb.SOCKET_TYPE_DATAGRAM):
+            self.open(1, type=kind)
+            self.open(2, type=kind, family=pb.FAMILY_INET6)
+            self.open(3, type=kind, family=pb.FAMILY_INET)
+            self.assertEqual([self.option(n, pb.OPTION_DUAL_MODE) for n in (1, 2, 3)], [1, 0, "PROTOCOL_OPTION"])
+            self.assertEqual(self.set_option(3, pb.OPTION_DUAL_MODE, 1), "PROTOCOL_OPTION")
+            self.assertEqual(self.set_option(2, pb.OPTION_DUAL_MODE, 2), "INVALID_ARGUMENT")
+            for value in (1, 0, 1):
+                self.assertEqual(self.set_option(2, pb.OPTION_DUAL_MODE, value), "SUCCESS")
+                self.assertEqual(self.option(2, pb.OPTION_DUAL_MODE), value)
+            for number in (1, 2):
+                self.assertEqual(self.error(self.client.bind, number, ("::", 0)), "SUCCESS")
+                self.assertEqual(self.option(number, pb.OPTION_DUAL_MODE), 1)
+            self.bound(4, ("::", 0), type=kind, family=pb.FAMILY_INET6)
+            # What is bound stays as it is.
+            self.assertEqual(self.set_option(4, pb.OPTION_DUAL_MODE, 1), "INVALID_ARGUMENT")
+            self.assertEqual(self.option(4, pb.OPTION_DUAL_MODE), 0)
+            for number in range(1, 5):
+                self.close(number)
 
     def test_s61_it_is_shown(self):
         host, port = self.bound()
