@@ -196,7 +196,7 @@ static int start(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attem
     return 1;
 }
 
-/* The families take turns; within one the order is RFC 6724's. */
+/* The families take turns; within one the order is RFC 6724's, or the owner's. */
 static struct happy_eyeballs_attempt *next_attempt(struct happy_eyeballs *he)
 {
     struct happy_eyeballs_attempt *first = NULL;
@@ -223,7 +223,7 @@ static void sort_waiting(struct happy_eyeballs *he)
     union resolver_address waiting[CONNECT_ADDRESSES];
     uint32_t places[CONNECT_ADDRESSES], n = 0;
 
-    if (!he->is_unsorted)
+    if (!he->is_unsorted || he->keeps_order)
         return;
     he->is_unsorted = false;
     for (uint32_t i = 0; i < he->count; i++) {

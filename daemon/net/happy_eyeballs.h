@@ -71,6 +71,7 @@ struct happy_eyeballs {
     bool had_attempt;
     bool has_adopted;  /* attempts of another process */
     bool is_datagram;  /* sockets are UDP and connect at once; set by the owner */
+    bool keeps_order;  /* not RFC 6724's, but that of happy_eyeballs_add(); set by the owner */
     bool waits_for[2]; /* more addresses of AF_INET, AF_INET6 may come */
     bool is_open;      /* attempts may start */
     bool is_apart;     /* the winner may be lent: apart.h watches the attempts */

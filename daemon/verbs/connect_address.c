@@ -26,6 +26,7 @@ int connect_take_address(struct connect *c, const struct sock *sock, const void 
     asock_sockaddr_set_port(&address.any, c->port);
     if (!is_of_family(sock, address.any.sa_family))
         return ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
+    c->he.keeps_order = true; /* unlike those of a name */
     happy_eyeballs_add(&c->he, &address, 1);
     return 0;
 }

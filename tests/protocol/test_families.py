@@ -6,7 +6,7 @@ import socket
 import unittest
 
 from test_listen import Listening
-from wire import endpoint, pb
+from wire import endpoint, pb, request
 
 FOUR, SIX, MAPPED = "127.0.0.1", "::1", "::ffff:127.0.0.1"
 ALL_MAPPED = "::ffff:0.0.0.0"
@@ -45,6 +45,8 @@ KINDS = [
     (pb.FAMILY_UNSPECIFIED, None, {}),
     (pb.FAMILY_UNSPECIFIED, 0, {MAPPED: NO_ROUTE}),
 ]
+# Lists of addresses to connect to: of one family, and of both.
+LISTS = [[FOUR], [MAPPED], [SIX], [FOUR, SIX], [SIX, FOUR]]
 
 
 def family_of(host):
@@ -149,6 +151,21 @@ class Families(Listening):
                     wanted = results.get(host, "SUCCESS" if host in through else "CONNECTION_REFUSED")
                     self.assertEqual(self.error(self.client.connect, number, (host, peer.getsockname()[1])), wanted,
                                      (family, dual, host, through))
+
+    def test_s19_whom_a_list_reaches(self):
+        for peer, through in self.peers(socket.SOCK_STREAM):
+            peer.listen(50)
+            port = peer.getsockname()[1]
+            for hosts in LISTS:
+                first, *others = (endpoint((host, port)) for host in hosts)
+                reply, _ = self.ask(lambda op, n, to, others=others: request(
+                    pb.VERB_CONNECT, op, n, connect=pb.Connect(endpoint=to, others=others)),
+                    self.made(pb.FAMILY_UNSPECIFIED, None), first)
+                reached = next((host for host in hosts if host in through), None)
+                if reached is None:
+                    self.assertEqual(reply.error, pb.ERROR_CONNECTION_REFUSED, (hosts, through))
+                else:
+                    self.assertEqual(self.address(reply.connected.remote), (reached, port), (hosts, through))
 
 
 class FirstSend(Listening):

@@ -307,6 +307,23 @@ START_TEST(test_s19_families_take_turns)
 }
 END_TEST
 
+/* 127.0.0.1 and ::1 refuse: RFC 6724 would have ::1 first. */
+START_TEST(test_s19_a_list_keeps_its_order)
+{
+    union resolver_address addresses[] = {refused, refused, some_v6()};
+    static const int expected[] = {AF_INET, AF_INET6, AF_INET};
+
+    he.keeps_order = true;
+    happy_eyeballs_add(&he, addresses, 3);
+    ck_assert_int_lt(happy_eyeballs_go(&he), 0);
+    for (int i = 0; i < 3; i++)
+        turn();
+    ck_assert_uint_eq(judged_count, 3);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(judged[i], expected[i]);
+}
+END_TEST
+
 /* A names its addresses later, and then there is no place left. */
 START_TEST(test_s19_no_family_keeps_the_other_out)
 {
