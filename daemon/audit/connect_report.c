@@ -169,8 +169,8 @@ static void add_attempt_reason(struct text *t, const struct report_attempt *atte
 static void add_lookup_reason(struct text *t, const struct connect_report *report, uint32_t error)
 {
     static const char *const sources[] = {"no name server has answered", "the host is an address",
-                                          "by the hosts file", "from the cache",
-                                          "by a name server"};
+                                          "according to the hosts file", "according to the cache",
+                                          "according to a name server"};
     const struct report_lookup *last = NULL;
 
     for (unsigned int i = 0; i < REPORT_LOOKUPS; i++)

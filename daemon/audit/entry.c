@@ -210,6 +210,13 @@ void audit_entry_describe(const struct audit_entry *entry, char *out, size_t cap
     snprintf(out, cap, entry->local ? "%s, %s" : "%s to %s", client, destination);
 }
 
+static const char *denial_of(const struct audit_entry *e, const char *to)
+{
+    if (!e->local)
+        return "denied access to";
+    return to[0] == 'l' ? "not allowed to start" : "denied"; /* "listening", "a connection" */
+}
+
 static void make_close_message(const struct audit_entry *e, const char *client, const char *to,
                                char out[static MESSAGE_MAX])
 {
@@ -246,8 +253,8 @@ static void make_message(const struct audit_entry *e, char out[static MESSAGE_MA
         snprintf(out, MESSAGE_MAX, "%s accepted %s", client, to);
         break;
     case AUDIT_DENY:
-        snprintf(out, MESSAGE_MAX, "%s was denied %s%s%s%s%s%s", client, to, e->reason ? ": " : "",
-                 e->reason ? e->reason : "", e->rule && *e->rule ? " (" : "",
+        snprintf(out, MESSAGE_MAX, "%s was %s %s%s%s%s%s%s", client, denial_of(e, to), to,
+                 e->reason ? ": " : "", e->reason ? e->reason : "", e->rule && *e->rule ? " (" : "",
                  e->rule ? e->rule : "", e->rule && *e->rule ? ")" : "");
         break;
     case AUDIT_CLOSE:

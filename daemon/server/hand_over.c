@@ -157,7 +157,7 @@ static void fail(struct hand_over *h, struct session *asker, int r)
      * its own turn.
      */
     link_send(asker->transport.fd, LINK_FAILED, 0, NULL, 0, 0);
-    log_warning("process %d could not take over; this asockd continues: %s",
+    log_warning("process %d could not take over (%s); this asockd continues",
                 (int)asker->identity.pid, reason(r));
     session_end(asker, ERR_SUCCESS, NULL);
 }

@@ -287,7 +287,7 @@ static int agree(struct cargo *c, uint64_t until)
                          time_now_ms() + TAKE_OVER_MS);
     if ((r == -EPIPE || r == -ECONNRESET) && has_ended(c)) {
         log_warning(
-            "the other asockd exited while it was handing over its clients, which continue");
+            "the other asockd exited while handing over its clients; this one serves them now");
         return 0;
     }
     if (r == 0 && message.kind == LINK_FAILED)

@@ -144,7 +144,7 @@ class ConnectReport(Audited):
     def test_a_name_that_does_not_exist(self):
         self.names["no.test"] = Name(rcode=NXDOMAIN)
         text = self.connect("no.test", error=pb.ERROR_HOST_NOT_FOUND)
-        self.assertRegex(text, r"^host name not found( after \d+\.\d s)? \(by a name server\)$")
+        self.assertRegex(text, r"^host name not found( after \d+\.\d s)? \(according to a name server\)$")
         entry = self.entry()
         self.assertNotIn("ASOCK_ATTEMPTS", entry)
         self.assertRegex(entry["ASOCK_LOOKUPS"], r"^IPv4 server 127\.0\.0\.1:53 HostNotFound \d+, "
@@ -180,7 +180,7 @@ class ConnectReport(Audited):
     def test_why_a_resolve_failed(self):
         self.names.update({"no.test": Name(rcode=NXDOMAIN), "quiet.test": Name(silent=(A, AAAA))})
         self.assertRegex(self.resolve("no.test", error=pb.ERROR_HOST_NOT_FOUND),
-                         r"^host name not found( after \d+\.\d s)? \(by a name server\)$")
+                         r"^host name not found( after \d+\.\d s)? \(according to a name server\)$")
         self.assertRegex(self.resolve("quiet.test", timeout_ms=200, error=pb.ERROR_TIMED_OUT),
                          r"^timed out after \d+\.\d s \(no name server has answered\)$")
         self.assertRegex(self.entry("resolve", "quiet.test")["ASOCK_LOOKUPS"],

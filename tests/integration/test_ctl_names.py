@@ -101,7 +101,7 @@ class Resolve(unittest.TestCase):
             self.assertTrue(done[2])
         # The error's words stand there once.
         self.assertRegex(self.resolve("nowhere.example")[2],
-                         r"^asockctl: nowhere\.example: host name not found( after \d+\.\d s)? \(by a name server\)\n$")
+                         r"^asockctl: nowhere\.example: host name not found( after \d+\.\d s)? \(according to a name server\)\n$")
         self.assertEqual(self.resolve("denied.example")[2],
                          "asockctl: denied.example: access denied by policy (not this one)\n")
         self.assertEqual(self.run_tool("resolve").returncode, 2)

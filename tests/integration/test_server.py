@@ -242,7 +242,7 @@ class Limits(ServerTest):
         clients.pop()
         error, text = session_end(self.connect())
         self.assertEqual(error, pb.ERROR_NO_BUFFER_SPACE)
-        self.assertIn("limit of clients", text)
+        self.assertIn("client limit", text)
         controls = [self.control() for _ in range(8)]
         for control in controls:
             control.sync().result(DEADLINE)

@@ -210,7 +210,7 @@ class Readme(ExamplesTest):
         self.is_denied("page.service", NEXT_DOOR, 80, groups, reason="no +private")
         self.is_denied("page.service", "127.0.0.1", 80, groups, reason="no +loopback")
         self.is_denied("page.service", OURS, 80, groups, reason="no +local")
-        self.assertIn("put an empty file with that name into `/etc/asockd/policy.d`", " ".join(read("README.md").split()))
+        self.assertIn("put an empty file with that name in `/etc/asockd/policy.d`", " ".join(read("README.md").split()))
         path = config_dir() + "/policy.d/50-asock-internet.policy"
         before = open(path, encoding="utf-8").read() if os.path.exists(path) else None
         write(path, "")

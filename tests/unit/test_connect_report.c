@@ -140,7 +140,7 @@ START_TEST(test_a_name_that_was_not_resolved)
 
     expect_reason(ERR_SOCKET_ERROR, "");
     connect_report_answered(&report.lookups[0], 3, &missing);
-    expect_reason(ERR_HOST_NOT_FOUND, "host name not found (by a name server)");
+    expect_reason(ERR_HOST_NOT_FOUND, "host name not found (according to a name server)");
     connect_report_answered(&report.lookups[1], 10000, &silent);
     expect_reason(
         ERR_TRY_AGAIN,
