@@ -100,7 +100,7 @@ static bool is_yes(void)
 {
     char answer[16];
 
-    fputs("End them? [y/N] ", stdout);
+    fputs("Kill them? [y/N] ", stdout);
     fflush(stdout);
     return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 }
@@ -130,7 +130,7 @@ static int end_rows(struct session *session, const struct settings *settings,
 static int refuse(size_t count)
 {
     report_error(
-        "%zu %s would be ended, but there is no terminal to ask for confirmation: use --yes, "
+        "%zu %s would be killed, but there is no terminal to ask for confirmation: use --yes, "
         "or --dry-run to see %s",
         count, count == 1 ? "socket or session" : "sockets or sessions",
         count == 1 ? "it" : "them");
@@ -265,14 +265,14 @@ static int run_kill(const struct settings *settings)
 const struct command command_kill = {
     .name = "kill",
     .arguments = "ID... | COLUMN=PATTERN...",
-    .summary = "end sockets or sessions",
+    .summary = "kill sockets or sessions",
     .help =
-        "Ends the sockets or sessions with these IDs of \"asockctl list\" and \"asockctl sessions\", or the\n"
+        "Kills the sockets or sessions with these IDs, as shown by \"asockctl list\" and \"asockctl sessions\", or the\n"
         "sockets (with --sessions, the sessions) that match all filters. The peer gets a reset; the client's\n"
         "operations fail with ASOCK_CONNECTION_ABORTED.\n"
         "  asockctl kill unit=foo.service 'to=*.example.com'\n"
         "  asockctl kill --sessions user=bob\n\n"
-        "On a terminal, it prints what would be ended and asks for confirmation. Otherwise, filters require\n"
+        "On a terminal, it prints what would be killed and asks for confirmation. Otherwise, filters require\n"
         "--yes. With --json, it does not ask, and prints what it has ended or would end.\n"
         "Uses the control socket. Exit status: 7 if there is no such socket or session.\n",
     .options = TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT | TAKES_KILL,

@@ -16,7 +16,7 @@ static int run_proxy(const struct settings *settings)
 const struct command command_proxy = {
     .name = "proxy",
     .arguments = "",
-    .summary = "serve a SOCKS and HTTP proxy that connects through asockd",
+    .summary = "run a SOCKS and HTTP proxy that connects through asockd",
     .help =
         "Serves SOCKS5, SOCKS4a, HTTP CONNECT and plain HTTP requests on the sockets given with --listen, and\n"
         "connects through asockd. Prints each socket when it is ready. Runs until SIGTERM or SIGINT.\n\n"

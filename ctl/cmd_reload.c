@@ -46,7 +46,7 @@ static void tell(const struct record *record)
                denied, denied == 1 ? "connection is" : "connections are",
                denied == 1 ? "it" : "them", denied == 1 ? "it" : "them");
     if (*record_text(record, "restart")) {
-        fputs("changed, but takes effect only after a restart: ", stdout);
+        fputs("settings that changed but take effect only after a restart: ", stdout);
         text_print_escaped(stdout, record_text(record, "restart"), 0);
         putchar('\n');
     }

@@ -113,7 +113,7 @@ const struct command command_run = {
         "--confine does the same, and permanently prevents COMMAND from connecting, binding and listening with\n"
         "any socket. COMMAND can use a socket that asockd lends (+lend in a rule), but cannot connect it to\n"
         "another address.\n\n"
-        "--proxy is for programs that can use a proxy. asockctl serves a proxy on 127.0.0.1, and sets ALL_PROXY,\n"
+        "--proxy is for programs that can use a proxy. asockctl provides a proxy on 127.0.0.1, and sets ALL_PROXY,\n"
         "HTTP_PROXY, HTTPS_PROXY and similar variables. Only your processes and those of root can use it, unless\n"
         "you use --any-user.\n\n"
         "--transparent is for all other programs. COMMAND runs in a network namespace whose connections all go\n"

@@ -387,7 +387,7 @@ const struct command command_top = {
         "  s             sort by rate, in, out, sockets or name\n"
         "  /             enter a filter, as in \"asockctl list\"\n"
         "  arrows        select a line\n"
-        "  k             end the selected sockets, after confirmation\n"
+        "  k             kill the selected sockets, after confirmation\n"
         "  space         pause\n",
     .options = TAKES_CONTROL | TAKES_TIMEOUT,
     .max_args = ROWS_FILTERS_MAX,

@@ -30,7 +30,7 @@ static const struct {
      "  --prometheus       stats: print them in Prometheus' text format\n"},
     {TAKES_KILL, "--yes or other kill options",
      "  --yes              kill: do not ask for confirmation\n"
-     "  --dry-run          kill: only print what would be ended\n"
+     "  --dry-run          kill: only print what would be killed\n"
      "  --sessions         kill: apply the filters to sessions, not to sockets\n"},
     {TAKES_CLOSE, "--close",
      "  --close            reload: end the connections that the new policy denies\n"},
@@ -46,7 +46,7 @@ static const struct {
      "  --fd               run: execute COMMAND in place of asockctl, with the session in ASOCK_FD\n"
      "  --confine          run: like --fd, but COMMAND cannot connect, bind or listen itself\n"},
     {TAKES_PROXY, "--proxy",
-     "  --proxy            run: serve a proxy on 127.0.0.1 for COMMAND, and set the proxy variables\n"},
+     "  --proxy            run: provide a proxy on 127.0.0.1 for COMMAND, and set the proxy variables\n"},
     {TAKES_ANY_USER, "--any-user",
      "  --any-user         run, proxy: serve every user of the host on the proxy's TCP port\n"},
     {TAKES_TRANSPARENT, "--transparent",

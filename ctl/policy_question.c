@@ -115,7 +115,7 @@ int question_add_client(struct question *q, const struct client *client)
     if (client->id && (!*client->id || client->id[strspn(client->id, "0123456789")]))
         return report_usage("--id: \"%s\" is not the id of a session", client->id);
     if (client->pid && (parse_number(client->pid, &pid) < 0 || pid == 0))
-        return report_usage("--pid: \"%s\" is not the number of a process", client->pid);
+        return report_usage("--pid: \"%s\" is not a process ID", client->pid);
     add_text(q, "pid", client->pid);
     add_text(q, "unit", client->unit);
     add_text(q, "user_unit", client->user_unit);

@@ -55,7 +55,7 @@ static void print_verdict(const struct record *record)
         fputs(" (no lending: the session that shared its rights did not share the right to lend)",
               stdout);
     if (is_allowed(record) && strcmp(record_text(record, "about"), "name") == 0)
-        fputs(" (the name; its addresses are checked when they are known)", stdout);
+        fputs(" (this covers only the name; each address is checked once it is known)", stdout);
     if (*reason) {
         fputs(": ", stdout);
         text_print_escaped(stdout, reason, 0);

@@ -185,7 +185,7 @@ static void check_flags(const struct checking *c, const struct policy_rule *rule
     if (rule->is_allow && rule->implied == POLICY_NEVER &&
         !(rule->protocol == POLICY_UDP &&
           policy_network_is_group(rule->family, rule->net, rule->prefix)))
-        warn(c, rule->line, "such an address cannot be connected to");
+        warn(c, rule->line, "connections to this kind of address are not possible");
 }
 
 /*

@@ -206,7 +206,7 @@ static struct policy_answer judge_one(struct judging *j, const struct policy_add
     const struct policy_rule *rule;
 
     if ((class == POLICY_NEVER && !is_group(j, addr)) || j->question->port == 0)
-        return deny(NULL, 0, "such an address cannot be connected to");
+        return deny(NULL, 0, "connections to this kind of address are not possible");
     rule = first_rule(j, addr, &file);
     if (!rule)
         return judge_unmatched(j, addr, class);

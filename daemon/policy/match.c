@@ -518,8 +518,8 @@ static enum match_result match_values(const struct policy_match *match, enum mat
         return result;
     *ret_why =
         key == MATCH_USER
-            ? "the policy names a user that does not exist, and may be meant for this client"
-            : "the policy names a group that does not exist, and may be meant for this client";
+            ? "the policy names a user that does not exist, so asockd cannot tell whether it applies to this client"
+            : "the policy names a group that does not exist, so asockd cannot tell whether it applies to this client";
     return MATCH_UNKNOWN;
 }
 

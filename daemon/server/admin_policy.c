@@ -124,7 +124,7 @@ static bool find_client(struct session *s, struct question *q, struct judged *re
         return question_refuse(q, "only the control socket answers questions about other clients");
     if ((q->has_id || q->has_pid) && (q->given || q->has_id == q->has_pid))
         return question_refuse(
-            q, "give a session, a process or attributes of a client, only one of these");
+            q, "give only one of these: a session, a process, or attributes of a client");
     if (q->has_id && !found)
         return question_refuse(q, "there is no session %llu", (unsigned long long)q->id);
     if (found) {

@@ -299,7 +299,7 @@ static bool read_listen(struct question *q, struct destination *ret)
     if (q->address[0] && !read_literal(q, q->address, &ret->address))
         return false;
     if (strcmp(q->service, "0") != 0 && services_port(NULL, q->service, &ret->port) < 0)
-        return question_refuse(q, "\"%s\" is not the number of a port", q->service);
+        return question_refuse(q, "\"%s\" is not a port number", q->service);
     asock_sockaddr_set_port(&ret->host.address.any, ret->port);
     return true;
 }

@@ -240,7 +240,8 @@ static void log_report(const struct reload_report *report)
         (unsigned int)report->cancelled, text_plural(report->cancelled),
         (unsigned int)report->closed, text_plural(report->closed), (unsigned int)report->denied);
     if (report->restart[0])
-        log_warning("changed, but takes effect only after a restart: %s", report->restart);
+        log_warning("settings that changed but take effect only after a restart: %s",
+                    report->restart);
 }
 
 /*

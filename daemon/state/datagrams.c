@@ -133,7 +133,7 @@ static int restore_destinations(struct state_restorer *r, struct sock *sock,
         return restore_fail(r, "a datagram socket has more addresses than allowed");
     for (size_t i = 0; i < from->n_destinations; i++) {
         if (!restore_endpoint(from->destinations[i], &to) || to.address_len == 0)
-            return restore_fail(r, "an address is out of range");
+            return restore_fail(r, "an address is invalid");
         dgram_has_sent(sock, &to);
     }
     return 0;
@@ -147,7 +147,7 @@ static int restore_groups(struct state_restorer *r, struct dgram_answers *answer
         struct endpoint *group = &answers->groups[answers->group_count++];
 
         if (!restore_endpoint(from->groups[i], group) || group->address_len == 0)
-            return restore_fail(r, "an address is out of range");
+            return restore_fail(r, "an address is invalid");
     }
     return 0;
 }
@@ -171,7 +171,7 @@ static int restore_answers(struct state_restorer *r, struct sock *sock,
         memcpy(sock->dgram->answers->keys, from->keys, sizeof(sock->dgram->answers->keys));
     for (size_t i = 0; i < from->n_heard; i++) {
         if (!restore_endpoint(from->heard[i], &heard) || heard.address_len == 0)
-            return restore_fail(r, "an address is out of range");
+            return restore_fail(r, "an address is invalid");
         dgram_remember(sock, &heard);
     }
     return restore_groups(r, sock->dgram->answers, from);
@@ -188,7 +188,7 @@ int datagrams_restore(struct state_restorer *r, struct sock *sock,
     if (sock->state == SOCK_LISTENING || from->origin || from->chain || from->send_side ||
         from->receive_side || (from->descriptor && sock->family == FAMILY_ANY) ||
         datagrams->family > FAMILY_INET6)
-        return restore_fail(r, "a datagram socket is out of range");
+        return restore_fail(r, "a datagram socket is invalid");
     if (dgram_new(sock) < 0)
         return -ENOMEM;
     sock->dgram->hears_peer_alone = datagrams->hears_peer_alone;
@@ -198,7 +198,7 @@ int datagrams_restore(struct state_restorer *r, struct sock *sock,
     sock->dgram->family = (uint8_t)datagrams->family;
     if (!restore_endpoint(datagrams->peer, &sock->dgram->peer) ||
         (sock->state == SOCK_CONNECTED) != (sock->dgram->peer.address_len > 0))
-        return restore_fail(r, "an address is out of range");
+        return restore_fail(r, "an address is invalid");
     e = restore_destinations(r, sock, datagrams);
     return e == 0 ? restore_answers(r, sock, datagrams) : e;
 }
@@ -284,7 +284,7 @@ static int restore_send(struct state_restorer *r, struct op *op, const Asockd__S
     datagram->is_behind = from->datagram->is_behind;
     if (!restore_endpoint(from->datagram->to, &datagram->to) ||
         !restore_endpoint(from->datagram->source, &datagram->source))
-        return restore_fail(r, "an address is out of range");
+        return restore_fail(r, "an address is invalid");
     return 0;
 }
 

@@ -169,7 +169,7 @@ static int fill_sock(struct state_restorer *r, struct sock *sock, const Asockd__
     sock->bytes_in = from->bytes_in;
     sock->bytes_out = from->bytes_out;
     if (!restore_endpoint(from->remote, &sock->remote))
-        return restore_fail(r, "an address is out of range");
+        return restore_fail(r, "an address is invalid");
     if (sock_set_destination(sock, from->host[0] ? from->host : NULL, (uint16_t)from->port) < 0)
         return -ENOMEM;
     if (quota_charge(sock_quota(sock), QUOTA_KERNEL,
@@ -186,7 +186,7 @@ static int restore(struct state_restorer *r, const Asockd__State__Drain *from)
     int e;
 
     if (!is_in_range(r, from))
-        return restore_fail(r, "a closed connection is out of range");
+        return restore_fail(r, "a closed connection is invalid");
     e = make(r, from, &sock);
     if (e < 0)
         return e;

@@ -153,7 +153,7 @@ static int restore_learned(struct state_restorer *r, const Asockd__State__Learne
 
     if (from->port > UINT16_MAX || from->protocol >= POLICY_PROTOCOLS ||
         strlen(from->file) > TEXT_MAX || host_parse(from->host, &host) < 0)
-        return restore_fail(r, "a learned rule is out of range");
+        return restore_fail(r, "a learned rule is invalid");
     return learn_restore(r->worker->learn, &past);
 }
 
@@ -193,10 +193,10 @@ static int restore_denial(struct state_restorer *r, const Asockd__State__Denial 
     if (from->serial == 0 || from->serial > SERIAL_MAX || from->port > UINT16_MAX ||
         !has_texts(from) || !restore_endpoint(from->remote, &past.remote) ||
         !restore_endpoint(from->local, &past.local))
-        return restore_fail(r, "a denial is out of range");
+        return restore_fail(r, "a denial is invalid");
     snprintf(past.comm, sizeof(past.comm), "%s", from->comm);
     e = recent_restore(r->worker->recent, &past);
-    return e == -EINVAL ? restore_fail(r, "a denial is out of range") : e;
+    return e == -EINVAL ? restore_fail(r, "a denial is invalid") : e;
 }
 
 int history_restore(struct state_restorer *r, const Asockd__State__Daemon *from)

@@ -59,5 +59,5 @@ int lent_restore(struct state_restorer *r, struct sock *sock, const Asockd__Stat
     sock_lent_restore(sock, from->given);
     if (from->travel)
         e = sock_lending_restore(sock, from->travel->at);
-    return e == -EINVAL ? restore_fail(r, "a queued descriptor has no data to be sent with") : e;
+    return e == -EINVAL ? restore_fail(r, "there is no data to send a queued descriptor with") : e;
 }

@@ -122,7 +122,7 @@ static int restore(struct state_restorer *r, struct session *s, const Asockd__St
     int e = 0;
 
     if (!is_question(s, from))
-        return restore_fail(r, "a question is out of range");
+        return restore_fail(r, "a question is invalid");
     op = make(s, from);
     if (!op)
         return -ENOMEM;
@@ -145,7 +145,7 @@ int questions_restore(struct state_restorer *r, struct session *s,
     int e = 0;
 
     if (from->n_questions != from->replies_instead || from->n_questions > from->n_replies)
-        return restore_fail(r, "a session's questions are out of range");
+        return restore_fail(r, "a session's questions are invalid");
     for (size_t i = 0; e == 0 && i < from->n_questions; i++)
         e = restore(r, s, from->questions[i]);
     return e;

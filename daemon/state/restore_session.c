@@ -68,7 +68,7 @@ static int restore_identity(struct state_restorer *r, const Asockd__State__Ident
         from->pidfd_source > IDENTITY_PIDFD_OPENED || from->gid_count > IDENTITY_GIDS_MAX ||
         (from->n_gids > 0 && from->n_gids != from->gid_count) || from->pid < 0 ||
         !copy_texts(ret, from))
-        return restore_fail(r, "an identity is out of range");
+        return restore_fail(r, "an identity is invalid");
     ret->uid = from->uid;
     ret->gid = from->gid;
     ret->ownership = from->ownership;
@@ -117,7 +117,7 @@ static int restore_limits(struct state_restorer *r, struct session *s,
         !is_within(granted.socket_ops, PROTOCOL_OPS_MIN, LIMIT_OPS_MAX) ||
         !is_within(granted.send_window, PROTOCOL_WINDOW_MIN, LIMIT_WINDOW_MAX) ||
         !is_within(granted.queued_max, PROTOCOL_WINDOW_MIN, LIMIT_QUEUED_MAX))
-        return restore_fail(r, "a limit is out of range");
+        return restore_fail(r, "a limit is invalid");
     return session_quota_restore(s, &granted);
 }
 
@@ -137,7 +137,7 @@ static int restore_restrictions(struct state_restorer *r, struct session *s,
             restore_give_up(r, s, "a restriction of the session cannot be parsed");
     }
     if (from->restrictions_memory > LIMIT_TOTAL_BYTES_MAX)
-        return restore_fail(r, "a charge is out of range");
+        return restore_fail(r, "a charge is invalid");
     if (quota_charge(s->quota, QUOTA_MEMORY, from->restrictions_memory) < 0)
         return -EDQUOT;
     s->restrictions = from->restrictions_memory;
@@ -206,7 +206,7 @@ static int fill(struct state_restorer *r, struct session *s, const Asockd__State
     if (from->id == 0 || from->id >= r->next_id || from->lingering > from->sockets ||
         from->sockets - from->lingering > from->sockets_max ||
         from->lent_unread > from->sockets_max || !copy_text(s->name, sizeof(s->name), from->name))
-        return restore_fail(r, "a session is out of range");
+        return restore_fail(r, "a session is invalid");
     s->id = from->id;
     s->created = from->created;
     s->input_ended = from->input_ended;

@@ -144,7 +144,7 @@ static int restore_origin(struct state_restorer *r, struct sock *sock,
     origin->is_dual = from->origin->is_dual;
     return restore_endpoint(from->origin->asked, &origin->asked)
                ? 0
-               : restore_fail(r, "an address is out of range");
+               : restore_fail(r, "an address is invalid");
 }
 
 /* Is it what the record says? */
@@ -202,7 +202,7 @@ static int restore_bound(struct state_restorer *r, struct sock *sock,
     if (is_bound(sock) != (from != NULL) ||
         (from && (from->backlog > BACKLOG_MAX || from->charged > LIMIT_TOTAL_BYTES_MAX ||
                   (from->backlog > 0) != (sock->state == SOCK_LISTENING))))
-        return restore_fail(r, "a bound socket is out of range");
+        return restore_fail(r, "a bound socket is invalid");
     if (!from)
         return 0;
     if (sock_bound_new(sock) < 0)
@@ -214,7 +214,7 @@ static int restore_bound(struct state_restorer *r, struct sock *sock,
     bound->refused = from->refused;
     if (!restore_endpoint(from->asked, &bound->asked) ||
         !restore_endpoint(from->local, &bound->local))
-        return restore_fail(r, "an address is out of range");
+        return restore_fail(r, "an address is invalid");
     if (quota_charge(sock_quota(sock), QUOTA_KERNEL, from->charged) < 0)
         return -EDQUOT;
     bound->charged = from->charged;
@@ -253,9 +253,9 @@ static int fill_socket(struct state_restorer *r, struct sock *sock,
 
     copy_fields(sock, from);
     if (!restore_endpoint(from->remote, &sock->remote))
-        return restore_fail(r, "an address is out of range");
+        return restore_fail(r, "an address is invalid");
     if (!lent_fits(sock, from))
-        return restore_fail(r, "a lent socket is out of range");
+        return restore_fail(r, "a lent socket is invalid");
     if (sock_set_destination(sock, from->host[0] ? from->host : NULL, (uint16_t)from->port) < 0)
         return -ENOMEM;
     e = restore_options(sock, from);
@@ -289,7 +289,7 @@ int restore_socket(struct state_restorer *r, struct session *s, const Asockd__St
 
     if (!is_in_range(from) || find_state(from->state, &state) < 0 || from->serial >= r->next_id ||
         !is_lingering(from, state) || (from->id > 0 && (!slot || slot->sock || slot->accept)))
-        return restore_fail(r, "a socket is out of range");
+        return restore_fail(r, "a socket is invalid");
     e = sock_new(s, from->id, from->family, ret);
     if (e < 0)
         return e;
@@ -496,7 +496,7 @@ static int restore_attempt(struct state_restorer *r, struct op *op,
     int fd, e;
 
     if (!restore_endpoint(from->address, &address) || address.address_len == 0)
-        return restore_fail(r, "an attempt is out of range");
+        return restore_fail(r, "an attempt is invalid");
     e = restore_claim(r, from->descriptor, &fd);
     if (e < 0)
         return e == -ENODATA ? 0 : e;
@@ -525,7 +525,7 @@ static int fill_connect(struct state_restorer *r, struct op *op, const Asockd__S
         !take_addresses(from, &past) || !restore_endpoint(from->local, &past.local) ||
         !restore_endpoint(from->remote, &past.remote) || from->n_attempts > CONNECT_ADDRESSES ||
         (from->lend && from->total > 0))
-        return restore_fail(r, "a connect request is out of range");
+        return restore_fail(r, "a connect request is invalid");
     e = connect_restore(op, &past, is_up);
     if (e < 0)
         return e == -ENOMEM ? e : restore_fail(r, "a connect request has no destination");
@@ -600,7 +600,7 @@ int restore_op(struct state_restorer *r, struct sock *sock, const Asockd__State_
     if (from->token == 0 || session_find_op(s, from->token) || from->socket_id != sock->id ||
         !has_ops(sock) || from->n_slices > CODEC_SEGMENTS_MAX ||
         (from->n_slices > 0 && !is_reference(from)) || !is_in_place(sock, of, from))
-        return restore_fail(r, "an op is out of range");
+        return restore_fail(r, "an op is invalid");
     op = from->verb == VERB_HANGUP && !sock_own_more(sock) ? NULL : make_op(sock, from);
     if (!op)
         return -ENOMEM;

@@ -137,7 +137,7 @@ static int restore_unregister(struct state_restorer *r, struct session *s,
     if (from->unregister == 0)
         return 0;
     if (session_find_op(s, from->unregister))
-        return restore_fail(r, "an op is out of range");
+        return restore_fail(r, "an op is invalid");
     return unregister_restore(s, buffer, from->unregister, from->until, from->errors_only);
 }
 
@@ -149,7 +149,7 @@ static int restore_buffer(struct state_restorer *r, struct session *s,
 
     if (from->id == 0 || (from->descriptor == 0 && (from->length || from->unregister)) ||
         (from->unregister && !from->released) || from->length > LIMIT_TOTAL_BYTES_MAX)
-        return restore_fail(r, "a buffer is out of range");
+        return restore_fail(r, "a buffer is invalid");
     if (from->descriptor)
         e = restore_claim(r, from->descriptor, &fd);
     if (e == 0)
@@ -194,7 +194,7 @@ static int restore_travel(struct state_restorer *r, struct session *s,
     if (!shm || (from->with_status && !s->status))
         return restore_fail(r, "a descriptor that was to be sent is missing");
     if (transport_restore_pass(&s->transport, from->travel->at, &shm->pass) < 0)
-        return restore_fail(r, "a queued descriptor has no data to be sent with");
+        return restore_fail(r, "there is no data to send a queued descriptor with");
     shm->pass.second_fd = from->with_status ? s->status->fd : -1;
     shm_buffer_use(shm);
     return 0;

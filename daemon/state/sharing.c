@@ -71,7 +71,7 @@ int sharing_configure(struct state_restorer *r, const Asockd__State__Session *fr
     struct session *sharer;
 
     if (!from->sharer)
-        return from->may_not_lend ? restore_fail(r, "a session's rights are out of range") : 0;
+        return from->may_not_lend ? restore_fail(r, "a session's rights are invalid") : 0;
     sharer = find(r, from->sharer);
     if (!sharer)
         return restore_miss(r, "the session that shares its rights with another one is missing");
@@ -102,7 +102,7 @@ static int restore_one(struct state_restorer *r, struct session *s,
         e = sharing ? sharing->restore(s, &past)
                     : restore_miss(r, "this daemon cannot have shared listeners");
     if (e == -EINVAL)
-        e = restore_fail(r, "a shared listener is out of range");
+        e = restore_fail(r, "a shared listener is invalid");
     if (e == -ENODATA && past.fd >= 0)
         state_discard(past.fd);
     return e;

@@ -89,10 +89,10 @@ class Kill(unittest.TestCase):
         port = peer_b.getpeername()[1]
         # Without a terminal nothing ends by a filter alone.
         done = self.control("kill", f"local=*:{port}", status=2)
-        self.assertIn(b"1 socket or session would be ended", done.stderr)
+        self.assertIn(b"1 socket or session would be killed", done.stderr)
         self.assertIn(b"--yes", done.stderr)
         done = self.control("kill", "user=*", status=2)
-        self.assertIn(b"2 sockets or sessions would be ended, but there is no terminal to ask for confirmation: use --yes, or --dry-run to see them", done.stderr)
+        self.assertIn(b"2 sockets or sessions would be killed, but there is no terminal to ask for confirmation: use --yes, or --dry-run to see them", done.stderr)
         done = self.control("kill", f"local=*:{port}", "--dry-run")
         self.assertEqual(len(done.stdout.splitlines()), 2)
         self.assertEqual(len(self.ids()[1]), 2)
@@ -134,7 +134,7 @@ class Kill(unittest.TestCase):
     def ask_on_terminal(self, answer, *args):
         asked = terminal.Terminal(asockctl.TOOL, "kill", *args, "--control", self.daemon.control_path)
         self.addCleanup(asked.close)
-        asked.until(lambda t: b"End them? [y/N] " in t.output)
+        asked.until(lambda t: b"Kill them? [y/N] " in t.output)
         asked.write(answer)
         return asked.finish()
 

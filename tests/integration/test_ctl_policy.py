@@ -82,7 +82,7 @@ class Says(fake_asockd.FakeTest):
         self.assertEqual(self.verdict("tcp", "h", "1", about="address", file="/x.policy", line=7, reason=""),
                          "allow by /x.policy:7\n")
         self.assertEqual(self.verdict("tcp", "h", "1", about="name", file="/x.policy", line=7, learned=0),
-                         "allow by /x.policy:7 (the name; its addresses are checked when they are known)\n")
+                         "allow by /x.policy:7 (this covers only the name; each address is checked once it is known)\n")
         self.assertEqual(self.verdict("tcp", "h", "1", about="address", file="/x.policy", line=2, learned=1),
                          "allow by /x.policy:2 (only because of learn mode)\n")
         for lends, flags in (("held", "+lend"), ("given", "+lend-given"), ("held given", "+lend +lend-given")):
@@ -121,7 +121,7 @@ Allow=tcp 192.0.2.7 80
     def test_reload_says_what_needs_a_restart(self):
         row = [("cancelled", 0), ("denied", 0), ("closed", 0), ("restart", "Clients=, [Listener]")]
         self.assertEqual(self.check_ok([row], "reload"),
-                         "changed, but takes effect only after a restart: Clients=, [Listener]\n")
+                         "settings that changed but take effect only after a restart: Clients=, [Listener]\n")
 
     def test_reload(self):
         row = [("cancelled", 1), ("denied", 2), ("closed", 3)]

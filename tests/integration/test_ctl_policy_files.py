@@ -75,7 +75,7 @@ class Others(OfFiles):
         "40-all.policy": "[Rules]\nAllow=tcp www.a.test 443\n",
     }
 
-    NAME = " (the name; its addresses are checked when they are known)"
+    NAME = " (this covers only the name; each address is checked once it is known)"
     NO_RULE = "deny: no rule allows this destination"
 
     def test_what_would_allow_it(self):
@@ -181,8 +181,8 @@ class Listening(OfFiles):
         self.assertIn("restriction 1", out)
 
     def test_questions_that_are_none(self):
-        for args, message in ((("tcp", "localhost", "1"), "not an address"), (("tcp", "127.0.0.1", "http"), "number of a port"),
-                              (("tcp", "127.0.0.1", "65536"), "number of a port"), (("sctp", "127.0.0.1", "1"), "neither tcp"),
+        for args, message in ((("tcp", "localhost", "1"), "not an address"), (("tcp", "127.0.0.1", "http"), "port number"),
+                              (("tcp", "127.0.0.1", "65536"), "port number"), (("sctp", "127.0.0.1", "1"), "neither tcp"),
                               (("tcp", "127.0.0.1", "1", "--address", "a.test"), "not an address")):
             status, _, err = self.ask("test", "--listen", *args)
             self.assertEqual(status, 2, args)

@@ -32,7 +32,7 @@ class Restart(ReloadTest):
                            (self.config + "[Audit]\nFile=/var/log/asockd/x\n", "[Audit] File=")):
             self.write(text)
             self.assertEqual(self.reload()["restart"], told, text)
-            self.assertIn(f"changed, but takes effect only after a restart: {told}", self.daemon.output())
+            self.assertIn(f"settings that changed but take effect only after a restart: {told}", self.daemon.output())
         self.write(self.config)
         self.assertNotIn("restart", self.reload())
 

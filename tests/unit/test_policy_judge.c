@@ -394,7 +394,8 @@ static const struct {
      "this is a link-local address, but the rule for it has no +linklocal"},
     {R("Allow=tcp * *\n"), NULL, "240.0.0.1",
      "this address is not globally reachable, and the rule for it has no +special"},
-    {R("Allow=tcp * *\n"), NULL, "224.0.0.1", "such an address cannot be connected to"},
+    {R("Allow=tcp * *\n"), NULL, "224.0.0.1",
+     "connections to this kind of address are not possible"},
 };
 
 START_LOOP_TEST(test_policy_reasons, 0, COUNT(reasons))
