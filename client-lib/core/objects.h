@@ -49,6 +49,8 @@ struct asock_socket {
     bool is_connect_asked, is_connect_failed; /* failed: in the library; until the next one */
     bool is_connected;                        /* a connect has succeeded */
     bool is_over;                             /* an op, or the daemon, has said that it has ended */
+    bool close_abort : 1, close_lingers : 1;  /* lingers: it has a linger time */
+    uint8_t place;                            /* enum place */
     uint64_t lost_seq;             /* of the first receive whose bytes were taken back; 0: none */
     uint64_t lost_before;          /* the same, of connections before */
     uint64_t since;                /* ops of earlier connections have a lower seq */
@@ -71,10 +73,8 @@ struct asock_socket {
     struct due arrival; /* accepted by a multishot, not reported yet */
     asock_op *acceptor; /* for whose connection its id is kept; NULL: it has none to wait for */
     asock_op *close_op;
-    bool close_abort, close_lingers; /* lingers: it has a linger time */
-    uint32_t close_error;            /* why lingering was given up in the library */
-    int linger_default;              /* ASOCK_OPTION_LINGER */
-    enum place place;
+    uint32_t close_error; /* why lingering was given up in the library */
+    int linger_default;   /* ASOCK_OPTION_LINGER */
     struct deadline linger;
     uint64_t close_deadline;  /* of a CLOSE with a linger time that has left; 0: none */
     struct list close_node;   /* in context->closes */
