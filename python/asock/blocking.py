@@ -76,19 +76,22 @@ class _Base:
             self._client.end(error)
             raise error from None
 
-    def _await_receive(self, size: int, wait_all: bool = False) -> None:
+    def _await_receive(self, size: int, wait_all: bool = False) -> Any:
         """Waits for _receiving, a new one or one that an exception has left. Until it is taken the next call finds it, too."""
         is_old = self._receiving is not None
         if not is_old:
             self._client._whole(self._begin_receive, size, wait_all)
-        self._await(self._receiving, is_old)
+        op = self._receiving
+        self._await(op, is_old)
+        return op
 
     def _begin_receive(self, size: int, wait_all: bool) -> None:
         self._receiving = self._sock.receive(size, wait_all=wait_all, timeout_ms=self._timeout_ms())
 
-    def _take_receive(self) -> Any:
-        op, self._receiving = self._receiving, None
-        return op
+    def _take_receive(self, op: Any) -> bool:
+        """False: its connection has ended meanwhile, by a disconnect that an exception had left pending."""
+        is_current, self._receiving = self._receiving is op, None
+        return is_current
 
     def _deadline(self) -> Optional[float]:
         return None if self._timeout is None else time.monotonic() + self._timeout
@@ -240,12 +243,11 @@ class Socket(_Base):
         """Adds what comes next to _rest; False: the stream has ended."""
         if self._ended:
             return False
-        self._await_receive(min(size, self._client.limits.payload_max), wait_all)
-        return bool(self._client._whole(self._keep).outcome())
+        op = self._await_receive(min(size, self._client.limits.payload_max), wait_all)
+        return bool(self._client._whole(self._keep, op).outcome())
 
-    def _keep(self) -> Any:
-        op = self._take_receive()
-        if not op.error:
+    def _keep(self, op: Any) -> Any:
+        if self._take_receive(op) and not op.error:
             self._rest += op.data
             self._ended = op.end_of_stream
         return op
@@ -326,8 +328,8 @@ class DatagramSocket(_Base):
         """The next datagram, cut to size bytes, and who sent it. An empty one is b"", which is no end of anything."""
         if size <= 0:
             raise ValueError("the size must be greater than 0")
-        self._await_receive(min(size, DATAGRAM_MAX))
-        op = self._take_receive()
+        op = self._await_receive(min(size, DATAGRAM_MAX))
+        self._take_receive(op)
         return op.outcome()[:size], address_of(op.body.remote)
 
     def recv(self, size: int) -> bytes:
