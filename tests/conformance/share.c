@@ -127,7 +127,7 @@ START_TEST(test_s59_refusals_have_a_text)
     for (int i = 0; i < 8; i++)
         expect(ops[i], ASOCK_SUCCESS);
     expect(ops[8], ASOCK_NO_BUFFER_SPACE);
-    ck_assert_ptr_nonnull(strstr(asock_op_get_text(ops[8]), "limit of shared listeners"));
+    ck_assert_ptr_nonnull(strstr(asock_op_get_text(ops[8]), "limit of 8 shared listeners"));
     ck_assert_ptr_null(asock_op_get_directory(ops[8]));
     for (int i = 0; i < 9; i++)
         asock_op_unref(ops[i]);

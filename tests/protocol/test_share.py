@@ -207,7 +207,7 @@ class Share(Sharing):
         self.assertEqual(len(set(directories)), LISTENERS_MAX)
         reply, text = self.ask(wire)
         self.assertEqual(reply.error, pb.ERROR_NO_BUFFER_SPACE)
-        self.assertIn(b"limit of shared listeners", text)
+        self.assertIn(b"limit of 8 shared listeners", text)
         for sharee in [self.join(directory) for directory in directories]:
             sharee.settle()
         self.assertEqual(self.name(wire)["sharees"], LISTENERS_MAX)
