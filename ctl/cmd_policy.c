@@ -3,6 +3,7 @@
  * policy learned prints rules for what learn mode has allowed. The other policy commands have
  * their own files.
  */
+#include "base/text.h"
 #include "ctl/policy.h"
 #include "ctl/json.h"
 #include "ctl/record.h"
@@ -33,7 +34,8 @@ static void print_rule(const struct record *row)
     fputs("# ", stdout);
     if (record_find(row, "uid"))
         printf("uid %" PRId64 ", ", record_number(row, "uid"));
-    printf("%" PRId64 " times, ", record_number(row, "count"));
+    printf("%" PRId64 " time%s, ", record_number(row, "count"),
+           text_plural((uint64_t)record_number(row, "count")));
     policy_print_time(record_number(row, "first"));
     fputs(" to ", stdout);
     policy_print_time(record_number(row, "last"));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* policy show: the files in force, and the rules in the order in which they are looked at. */
+#include "base/text.h"
 #include "ctl/json.h"
 #include "ctl/policy.h"
 #include "ctl/record.h"
@@ -13,13 +14,19 @@
 #include <string.h>
 #include <sys/stat.h>
 
+static void print_count(const char *before, int64_t n, const char *what)
+{
+    printf("%s%" PRId64 " %s%s", before, n, what, text_plural((uint64_t)n));
+}
+
 static void print_head(const struct record *row)
 {
     if (record_find(row, "loaded")) {
         printf("# policy loaded ");
         policy_print_time(record_number(row, "loaded"));
-        printf(": %" PRId64 " files, %" PRId64 " rules\n", record_number(row, "files"),
-               record_number(row, "rules"));
+        print_count(": ", record_number(row, "files"), "file");
+        print_count(", ", record_number(row, "rules"), "rule");
+        putchar('\n');
     }
     if (record_number(row, "invalid"))
         printf("# the policy is invalid, so everything is denied\n");

@@ -9,7 +9,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 
-#define OTHER_CAUSES "for other reasons"
+#define OTHER_CAUSES "other reasons"
 
 struct row {
     uint32_t uid;

@@ -30,7 +30,7 @@ void session_accept_step(struct session *s)
 
 void session_end_with_sharer(struct session *s)
 {
-    session_end(s, ERR_CONNECTION_ABORTED, "the session that shared it has ended");
+    session_end(s, ERR_CONNECTION_ABORTED, "the session that shared its rights has ended");
 }
 
 void session_join(struct session *s, struct session *sharer, bool may_lend)

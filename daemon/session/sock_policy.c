@@ -102,7 +102,8 @@ struct policy_answer sock_judge(const struct sock *sock)
         return answer;
     if (sock->state == SOCK_LENT && netsock_use(&sock->ns) == NETSOCK_IS_REAIMED) {
         answer.is_allowed = false;
-        answer.reason = "the client has made it listen, or connected it to another address";
+        answer.reason =
+            "the client has made the lent socket listen, or connected it to another address";
         return answer;
     }
     if (sock->more->origin)

@@ -103,11 +103,11 @@ class Says(fake_asockd.FakeTest):
 # add to [Rules] in /etc/b.policy
 # uid 1000, 3 times, 1970-01-01 00:00:00Z to 1970-01-02 00:00:00Z
 Allow=tcp one.test 443
-# 1 times, 1970-01-01 00:00:02Z to 1970-01-01 00:00:02Z
+# 1 time, 1970-01-01 00:00:02Z to 1970-01-01 00:00:02Z
 Allow=tcp two.test 443
 
 # add to [Rules] in /etc/a.policy
-# uid 0, 1 times, 1970-01-01 00:00:01Z to 1970-01-01 00:00:01Z
+# uid 0, 1 time, 1970-01-01 00:00:01Z to 1970-01-01 00:00:01Z
 Allow=tcp 192.0.2.7 80
 """)
         self.assertEqual(json.loads(self.check_ok(RULES, "policy", "learned", "--json")),

@@ -88,7 +88,7 @@ class Carried(SharingTest):
             self.check_talks(later := self.join(directory), self.pair(later))
             before = self.sessions()
         sharer.close()
-        self.assertEqual(sharee.ended()[1], b"the session that shared it has ended")
+        self.assertEqual(sharee.ended()[1], b"the session that shared its rights has ended")
         self.gone(directory)
 
     def test_below_it_and_restricted(self):
