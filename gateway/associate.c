@@ -351,7 +351,7 @@ static struct associate *open_relay(struct client *client, struct sockaddr_stora
     }
     associate->client = client;
     associate->own = *local;
-    /* Its own socket shows whether the kernel says whose it is. */
+    /* The own socket shows whether the kernel reports which user a socket belongs to. */
     if (!is_users(associate, local)) {
         close(fd);
         free(associate);
