@@ -13,6 +13,8 @@ libbase_la_SOURCES = \
 	base/list.h \
 	base/log.c \
 	base/log.h \
+	base/subuid.c \
+	base/subuid.h \
 	base/text.c \
 	base/text.h \
 	base/time.h \

@@ -5,16 +5,15 @@
  */
 #include "gateway/subordinate.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define ID_MAX (UINT32_MAX - 1)
+#include "base/subuid.h"
+
 #define LINE_MAX_BYTES 1024
 #define NAME_MAX_BYTES 256
 
@@ -46,45 +45,15 @@ static bool find_name(const char *passwd, uid_t user, char ret[static NAME_MAX_B
     return is_found;
 }
 
-/* As newuidmap(1) reads it: hexadecimal and octal numbers count too. */
-static bool read_number(const char *text, uint64_t *ret)
-{
-    char *end;
-
-    if (strchr(text, '-'))
-        return false;
-    errno = 0;
-    *ret = strtoull(text, &end, 0);
-    return end != text && !*end && errno == 0;
-}
-
-/* name:first:count. *ret_name is within the line. */
-static bool read_line(char *line, const char **ret_name, struct id_range *ret)
-{
-    char *first = strchr(line, ':'), *count = first ? strchr(first + 1, ':') : NULL;
-    uint64_t from, n;
-
-    if (!count || first == line || strchr(count + 1, ':'))
-        return false;
-    *first++ = *count++ = '\0';
-    count[strcspn(count, "\n")] = '\0';
-    if (!read_number(first, &from) || !read_number(count, &n) || n == 0 || from > ID_MAX)
-        return false;
-    *ret_name = line;
-    ret->first = (uid_t)from;
-    ret->last = (uid_t)(n > ID_MAX - from ? ID_MAX : from + n - 1);
-    return true;
-}
-
 static bool is_users(const char *name, const char *own_name, uid_t user)
 {
     uint64_t number;
 
     return (own_name && strcmp(name, own_name) == 0) ||
-           (read_number(name, &number) && number == user);
+           (subuid_read_number(name, &number) && number == user);
 }
 
-static void remove_touched(struct subordinate *subordinate, const struct id_range *range)
+static void remove_touched(struct subordinate *subordinate, const struct subuid_range *range)
 {
     unsigned int kept = 0;
 
@@ -99,16 +68,16 @@ static void read_pass(struct subordinate *subordinate, FILE *file, bool of_user,
                       const char *own_name, uid_t user)
 {
     char line[LINE_MAX_BYTES];
-    struct id_range range;
-    const char *name;
+    struct subuid_range range;
 
     while (fgets(line, sizeof(line), file)) {
-        if (!read_line(line, &name, &range) || is_users(name, own_name, user) != of_user)
+        line[strcspn(line, "\n")] = '\0';
+        if (!subuid_read_line(line, &range) || is_users(range.owner, own_name, user) != of_user)
             continue;
         if (!of_user)
             remove_touched(subordinate, &range);
         else if (subordinate->count < SUBORDINATE_RANGES_MAX)
-            subordinate->ranges[subordinate->count++] = range;
+            subordinate->ranges[subordinate->count++] = (struct id_range){range.first, range.last};
     }
 }
 

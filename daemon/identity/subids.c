@@ -19,6 +19,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/subuid.h"
 #include "daemon/names/userdb.h"
 #include "daemon/core/stamp.h"
 
@@ -102,34 +103,13 @@ static int read_text(const char *path, char **ret)
     return r;
 }
 
-/* As newuidmap(1) reads it: hexadecimal and octal numbers count too. */
-static bool read_number(const char *text, uint64_t *ret)
-{
-    char *end;
-
-    if (strchr(text, '-'))
-        return false;
-    errno = 0;
-    *ret = strtoull(text, &end, 0);
-    return end != text && !*end && errno == 0;
-}
-
-/* name:first:count, cut into its fields; false: no such line. */
 static bool read_line(char *line, struct claim *ret)
 {
-    char *first = strchr(line, ':'), *count = first ? strchr(first + 1, ':') : NULL;
-    uint64_t from, n;
+    struct subuid_range range;
 
-    if (!count || first == line || strchr(count + 1, ':'))
+    if (!subuid_read_line(line, &range))
         return false;
-    *first++ = *count++ = '\0';
-    if (!read_number(first, &from) || !read_number(count, &n) || n == 0 ||
-        from >= IDENTITY_ID_UNKNOWN)
-        return false;
-    if (n > IDENTITY_ID_UNKNOWN - from)
-        n = IDENTITY_ID_UNKNOWN - from;
-    *ret = (struct claim){.name = line,
-                          .range = {.first = (uint32_t)from, .last = (uint32_t)(from + n - 1)}};
+    *ret = (struct claim){.name = range.owner, .range = {.first = range.first, .last = range.last}};
     return true;
 }
 
@@ -218,7 +198,7 @@ static int find_owners(struct claims *claims, const char *passwd)
         if (range->is_known ||
             (i > 0 && strcmp(claims->items[i - 1].name, claims->items[i].name) == 0))
             continue;
-        if (read_number(claims->items[i].name, &uid) && uid < IDENTITY_ID_UNKNOWN)
+        if (subuid_read_number(claims->items[i].name, &uid) && uid <= SUBUID_ID_MAX)
             set_owner(claims, i, (uid_t)uid, true);
         else
             set_owner(claims, i, range->first, false);
