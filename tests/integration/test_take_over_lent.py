@@ -9,7 +9,7 @@ import unittest
 
 import asockctl
 import lending
-from asockd import NOBODY, Daemon
+from asockd import Daemon
 from managed import Managed
 from taking_over import TakeOverTest
 from wire import DEADLINE, pb
@@ -190,21 +190,6 @@ class Unsent(LentTest):
         cls.policy = lending.policy_file(cls, LENDS)
         cls.arguments = ("--policy", cls.policy)
         cls.daemon = Daemon(*cls.arguments, prefix=("prlimit", "--nofile=400:400"))
-
-    def crowd(self):
-        """More of the daemon's user's are in flight than it may have open."""
-        near, far = socket.socketpair()
-        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        near.settimeout(DEADLINE)
-        child = os.fork()
-        if child == 0:
-            if os.getuid() == 0:
-                os.setuid(NOBODY)
-            for _ in range(450):
-                socket.send_fds(near, [b"x"], [0])
-            os._exit(0)
-        self.assertEqual(os.waitpid(child, 0)[1], 0)
-        return near, far
 
     def unsent(self):
         wire, listener = self.wire(), self.serve()

@@ -251,6 +251,24 @@ class DaemonTest(unittest.TestCase):
         listener.listen(backlog)
         return listener
 
+    def crowd(self):
+        """Two sockets, between which 450 descriptors of the daemon's user are on their way.
+
+        The kernel passes none for a daemon that may not have as many open.
+        """
+        near, far = map(self.hold, socket.socketpair())
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        near.settimeout(DEADLINE)
+        child = os.fork()
+        if child == 0:
+            if os.getuid() == 0:
+                os.setuid(NOBODY)
+            for _ in range(450):
+                socket.send_fds(near, [b"x"], [0])
+            os._exit(0)
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
+        return near, far
+
     def blackhole(self):
         """A listener whose queue is full: the kernel drops what comes, and a connect there waits.
 
