@@ -274,6 +274,28 @@ class Blocking(DaemonTest):
         self.assertEqual(sock.recv(2), b"fi")
         self.assertEqual(sock.recv(100), b"rst")
 
+    def interrupt(self, call, *arguments):
+        """The exception comes when the request has been made, and before its answer."""
+        with unittest.mock.patch.object(client.Client, "wait_for", side_effect=KeyboardInterrupt), \
+                self.assertRaises(KeyboardInterrupt):
+            call(*arguments)
+
+    def connect_again(self, sock):
+        sock.connect(self.server.getsockname())
+        peer = self.accept(self.server)
+        peer.sendall(b"of the second")
+        self.assertEqual(sock.recv(13, socket.MSG_WAITALL), b"of the second")
+
+    def test_s73_an_interrupted_disconnect_leaves_nothing_of_the_first_connection(self):
+        sock, peer = self.connect()
+        peer.sendall(b"of the first")
+        self.assertEqual(sock.recv(2), b"of")
+        peer.close()
+        self.assertEqual(sock.recv(10, socket.MSG_WAITALL), b" the first")
+        self.assertEqual(sock.recv(1), b"")
+        self.interrupt(sock.disconnect)
+        self.connect_again(sock)
+
     def test_interrupted_between_two_pieces_loses_nothing(self):
         sock, peer = self.connect()
         peer.sendall(b"abcdef")
