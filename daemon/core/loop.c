@@ -19,7 +19,7 @@
 #define TURN_LATE_MS 50u
 #define TURN_LATE_MAX 256u /* the most turns that deadlines then wait for pending work */
 
-/* However many have passed at once: for a slice, then the next poll comes. */
+/* However many have passed at once: for the time of a turn, then the next poll comes. */
 static void expire_deadlines(struct worker *w)
 {
     struct wheel_timer *timer;
@@ -30,7 +30,7 @@ static void expire_deadlines(struct worker *w)
         struct deadline *d = container_of(timer, struct deadline, timer);
 
         if (end == 0)
-            end = w->shares.clock() + SLICE_NS;
+            end = w->shares.clock() + TURN_NS;
         d->expired(d);
         worker_settle(w);
         if (w->shares.clock() >= end) {

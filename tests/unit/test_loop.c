@@ -183,7 +183,7 @@ static uint64_t ns;
 /* Each look takes a quarter of what a turn has for its deadlines. */
 static uint64_t read_ns(void)
 {
-    return ns += SLICE_NS / 4;
+    return ns += TURN_NS / 4;
 }
 
 static bool on_step(struct share *share)
