@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool subuid_read_number(const char *text, uint64_t *ret)
+bool asock_subuid_read_number(const char *text, uint64_t *ret)
 {
     char *end;
 
@@ -16,7 +16,7 @@ bool subuid_read_number(const char *text, uint64_t *ret)
     return end != text && !*end && errno == 0;
 }
 
-bool subuid_read_line(char *line, struct subuid_range *ret)
+bool asock_subuid_read_line(char *line, struct subuid_range *ret)
 {
     char *first = strchr(line, ':'), *count = first ? strchr(first + 1, ':') : NULL;
     uint64_t from, n;
@@ -24,7 +24,7 @@ bool subuid_read_line(char *line, struct subuid_range *ret)
     if (!count || first == line || strchr(count + 1, ':'))
         return false;
     *first++ = *count++ = '\0';
-    if (!subuid_read_number(first, &from) || !subuid_read_number(count, &n) || n == 0 ||
+    if (!asock_subuid_read_number(first, &from) || !asock_subuid_read_number(count, &n) || n == 0 ||
         from > SUBUID_ID_MAX)
         return false;
     ret->owner = line;

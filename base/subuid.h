@@ -17,8 +17,8 @@ struct subuid_range {
 };
 
 /* Cuts the line, without its newline, into its fields. False: newuidmap(1) would skip it. */
-bool subuid_read_line(char *line, struct subuid_range *ret);
+bool asock_subuid_read_line(char *line, struct subuid_range *ret);
 /* Hexadecimal and octal numbers count too. */
-bool subuid_read_number(const char *text, uint64_t *ret);
+bool asock_subuid_read_number(const char *text, uint64_t *ret);
 
 #endif

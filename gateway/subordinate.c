@@ -50,7 +50,7 @@ static bool is_users(const char *name, const char *own_name, uid_t user)
     uint64_t number;
 
     return (own_name && strcmp(name, own_name) == 0) ||
-           (subuid_read_number(name, &number) && number == user);
+           (asock_subuid_read_number(name, &number) && number == user);
 }
 
 static void remove_touched(struct subordinate *subordinate, const struct subuid_range *range)
@@ -72,7 +72,8 @@ static void read_pass(struct subordinate *subordinate, FILE *file, bool of_user,
 
     while (fgets(line, sizeof(line), file)) {
         line[strcspn(line, "\n")] = '\0';
-        if (!subuid_read_line(line, &range) || is_users(range.owner, own_name, user) != of_user)
+        if (!asock_subuid_read_line(line, &range) ||
+            is_users(range.owner, own_name, user) != of_user)
             continue;
         if (!of_user)
             remove_touched(subordinate, &range);

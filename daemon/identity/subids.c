@@ -107,7 +107,7 @@ static bool read_line(char *line, struct claim *ret)
 {
     struct subuid_range range;
 
-    if (!subuid_read_line(line, &range))
+    if (!asock_subuid_read_line(line, &range))
         return false;
     *ret = (struct claim){.name = range.owner, .range = {.first = range.first, .last = range.last}};
     return true;
@@ -198,7 +198,7 @@ static int find_owners(struct claims *claims, const char *passwd)
         if (range->is_known ||
             (i > 0 && strcmp(claims->items[i - 1].name, claims->items[i].name) == 0))
             continue;
-        if (subuid_read_number(claims->items[i].name, &uid) && uid <= SUBUID_ID_MAX)
+        if (asock_subuid_read_number(claims->items[i].name, &uid) && uid <= SUBUID_ID_MAX)
             set_owner(claims, i, (uid_t)uid, true);
         else
             set_owner(claims, i, range->first, false);
