@@ -144,12 +144,12 @@ void asock_accept_unpark(asock_context *context)
 }
 
 /* Ending one may take another one off the list. */
-static asock_op *parked_of(const asock_socket *socket)
+static asock_op *waiting_of(const asock_socket *socket, const struct list *list, uint64_t before)
 {
-    list_for_each (&socket->context->parked, it) {
+    list_for_each (list, it) {
         asock_op *op = container_of(it, asock_op, queue_node);
 
-        if (op->socket == socket)
+        if (op->operation == ASOCK_OPERATION_ACCEPT && op->socket == socket && op->seq < before)
             return op;
     }
     return NULL;
@@ -159,7 +159,16 @@ void asock_accept_end_parked(const asock_socket *socket)
 {
     asock_op *op;
 
-    while ((op = parked_of(socket)))
+    while ((op = waiting_of(socket, &socket->context->parked, UINT64_MAX)))
+        asock_op_finish(op, ERR_OPERATION_ABORTED, 0);
+}
+
+void asock_accept_end_waiting(const asock_socket *socket, uint64_t before)
+{
+    asock_op *op;
+
+    while ((op = waiting_of(socket, &socket->context->parked, before)) ||
+           (op = waiting_of(socket, &socket->controls, before)))
         asock_op_finish(op, ERR_OPERATION_ABORTED, 0);
 }
 

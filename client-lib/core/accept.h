@@ -25,9 +25,13 @@ void asock_accept_queue(asock_op *op);
 void asock_accept_park(asock_op *op);
 /* There is another socket than its listener, whose close it could wait for. */
 bool asock_accept_may_park(const asock_op *op);
-/* A socket has been closed. */
 /* Those of a socket that closes. */
 void asock_accept_end_parked(const asock_socket *socket);
+/*
+ * Those of a connection that a disconnect has ended: submitted before it, whose request has that
+ * seq.
+ */
+void asock_accept_end_waiting(const asock_socket *socket, uint64_t before);
 /*
  * As many as there is room for, those first that have waited for longest: a socket has been closed,
  * or more are granted.

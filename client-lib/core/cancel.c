@@ -11,6 +11,7 @@
 
 #include <errno.h>
 
+#include "client-lib/core/accept.h"
 #include "client-lib/core/close.h"
 #include "client-lib/core/complete.h"
 #include "client-lib/core/context.h"
@@ -66,13 +67,14 @@ void asock_connect_failed(asock_socket *socket, uint64_t seq)
     abort_shutdowns(socket, seq, next);
 }
 
-void asock_socket_disconnected(asock_socket *socket)
+void asock_socket_disconnected(asock_socket *socket, uint64_t seq)
 {
     uint64_t next = next_connect(socket);
 
     abort_range(&socket->sends, 0, next);
     abort_range(&socket->receives_waiting, 0, next);
     abort_shutdowns(socket, 0, next);
+    asock_accept_end_waiting(socket, seq);
     socket->since = socket->context->seq;
     socket->lost_before = socket->lost_seq;
     socket->lost_seq = 0;

@@ -167,6 +167,27 @@ START_TEST(test_s73_the_ops_of_the_first_end_before)
 }
 END_TEST
 
+/* An accept that waits for a free socket has not been refused yet. */
+START_TEST(test_s73_an_accept_of_the_first_ends_before)
+{
+    asock_op *op = new_op(), *accept = new_op();
+    asock_socket *other;
+    struct pair pair;
+
+    ck_assert_int_eq(asock_context_set_limit(fixture.context, ASOCK_LIMIT_SOCKETS, 2), 0);
+    pair = new_pair(AF_INET);
+    other = new_socket(AF_INET);
+    pending(asock_accept_multishot(pair.socket, accept));
+    pending(asock_disconnect(pair.socket, op));
+    expect(op, ASOCK_SUCCESS);
+    ck_assert_int_eq(asock_op_get_error(accept), ASOCK_OPERATION_ABORTED);
+    asock_op_unref(op);
+    asock_op_unref(accept);
+    asock_socket_unref(other);
+    pair_close(&pair);
+}
+END_TEST
+
 /* What is sent comes first, be it in the daemon, or still in the library. */
 START_LOOP_TEST(test_s73_behind_what_is_sent, 0, 2)
 {
