@@ -60,17 +60,17 @@ static void check_ended(const struct sock *sock)
 static void check_open(const struct sock *sock)
 {
     struct tcp *tcp = connection_of(sock);
+    bool is_watched = sock->more->idle && sock->state == SOCK_CONNECTED;
     uint64_t from;
 
     if (!tcp || sock->bound)
         return;
-    /* Without memory it is not watched; the next process may have some. */
-    if (!tcp->serial || sock->state != SOCK_CONNECTED || !sock->more->idle)
+    /* Without memory it is not watched; the next process may have some, and begins then. */
+    if (!tcp->serial || !is_watched)
         tcp->moved = sim_now_ms();
-    tcp->serial = sock->serial;
+    tcp->serial = is_watched ? sock->serial : 0;
     from = tcp->moved > model.stopped_until ? tcp->moved : model.stopped_until;
-    if (sock->more->idle && sock->state == SOCK_CONNECTED &&
-        sim_now_ms() > from + IDLE_MS + LATE_MS)
+    if (is_watched && sim_now_ms() > from + IDLE_MS + LATE_MS)
         sim_fail("idle-stays: nothing moves on connection %u for %llu ms", tcp->index,
                  (unsigned long long)(sim_now_ms() - tcp->moved));
 }

@@ -99,7 +99,7 @@ struct tcp {
     struct byte_queue log; /* everything that was ever taken by send(2) */
     uint64_t consumed;     /* by recv(2) */
     uint64_t moved;        /* ms: when it was connected, or last took or gave bytes */
-    uint64_t serial;       /* of the daemon's socket that has it; 0: none has had it */
+    uint64_t serial;       /* of the daemon's socket that has it; 0: it is not watched */
     bool is_read_shut, is_write_shut, fin_delivered, fin_received, was_aborted;
 
     /* the peer's end */

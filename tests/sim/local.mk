@@ -83,6 +83,8 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 # Programs that found something once, minimised.
 sim_found = \
 	tests/sim/found/accept-that-waits-at-a-disconnect.sim \
+	tests/sim/found/watched-since-a-restart.sim \
+	tests/sim/found/socket-of-the-last-callback.sim \
 	tests/sim/found/datagrams-of-the-last-callback.sim \
 	tests/sim/found/end-before-a-lost-slice.sim \
 	tests/sim/found/datagram-without-a-block.sim \

@@ -451,13 +451,18 @@ static void end_everything(void)
     }
 }
 
-static void unref_sockets(void)
+/* False: there was none. */
+static bool unref_sockets(void)
 {
+    bool has_unreffed = false;
+
     for (unsigned int i = 0; i < SOCKETS; i++) {
         struct step step = {.a = i};
 
+        has_unreffed |= model.sockets[i] != NULL;
         step_socket_unref(&step);
     }
+    return has_unreffed;
 }
 
 static void unref_everything(void)
@@ -492,7 +497,7 @@ void step_finish(void)
     lent_close_all();
     do
         settle_all();
-    while (datagrams_close_all());
+    while (unref_sockets() | datagrams_close_all());
     model_look();
     oracle_judge_all();
     datagrams_judge();
