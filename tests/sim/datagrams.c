@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "client-lib/core/objects.h"
 #include "tests/sim/inbound.h"
 #include "tests/sim/steps.h"
 #include "tests/sim/udp.h"
@@ -21,6 +22,7 @@
 struct flight {
     struct datagrams *socket;
     asock_op *op;
+    enum asock_operation operation; /* of one that is neither a send nor a receive */
     bool is_send, is_done, may_be_unknown, was_cancelled;
     uint64_t number;
     size_t len, bytes, length; /* length: that the datagram had */
@@ -37,6 +39,8 @@ struct datagrams {
     asock_socket *socket; /* NULL: no reference left */
     uint16_t port;
     bool is_connected, is_blurred; /* is_blurred: not all that happened was reported */
+    bool is_disconnecting, was_bound;
+    uint64_t connected; /* number of the connect that succeeded; 0: none has */
 };
 
 static struct {
@@ -108,6 +112,79 @@ void step_datagrams(const struct step *step)
     all.slots[step->a % SLOTS] = d;
 }
 
+/* ---- disconnects (S73) ---- */
+
+static bool has_ended(const struct flight *f)
+{
+    return f->is_done || !f->op || f->op->state == OP_DONE || f->op->state == OP_HELD;
+}
+
+/* All before it have ended, and nothing that was to go was dropped. */
+static void judge_disconnect(const struct flight *disconnect)
+{
+    const struct datagrams *d = disconnect->socket;
+
+    if (!d->connected)
+        sim_fail("untrue-disconnect: %llu, and its socket was never connected",
+                 (unsigned long long)disconnect->number);
+    for (unsigned int i = 0; i < all.flight_count; i++) {
+        const struct flight *f = all.flights[i];
+
+        if (f->socket != d || f->number >= disconnect->number)
+            continue;
+        if (!has_ended(f))
+            sim_fail("outlives: datagram %llu, the disconnect %llu of its socket",
+                     (unsigned long long)f->number, (unsigned long long)disconnect->number);
+        if (f->is_send && f->number > d->connected && f->is_done && !f->was_cancelled &&
+            f->error == ASOCK_OPERATION_ABORTED)
+            sim_fail("untrue-disconnect: %llu, and datagram %llu did not leave",
+                     (unsigned long long)disconnect->number, (unsigned long long)f->number);
+    }
+}
+
+/* Its socket goes on as another one, which has a port of its own. */
+static void renew(struct datagrams *d)
+{
+    struct datagrams *next;
+
+    if (all.count == SOCKETS_MAX) {
+        LIB(asock_close(d->socket, NULL, 0));
+        let_go(d);
+        return;
+    }
+    next = sim_alloc(sizeof(*next));
+    next->client = d->client;
+    next->generation = d->generation;
+    next->socket = d->socket;
+    next->port = (uint16_t)(PORT_FIRST + all.count);
+    all.all[all.count++] = next;
+    for (unsigned int i = 0; i < SLOTS; i++)
+        if (all.slots[i] == d)
+            all.slots[i] = next;
+    d->socket = NULL;
+    sim_trace("  port %u goes on as %u", d->port, next->port);
+}
+
+static void ended(struct flight *f)
+{
+    struct datagrams *d = f->socket;
+
+    sim_trace("  %llu: operation %d of port %u ends: %s", (unsigned long long)f->number,
+              f->operation, d->port, asock_error_name(f->error));
+    if (f->operation == ASOCK_OPERATION_CONNECT && !f->error)
+        d->connected = f->number;
+    if (f->operation != ASOCK_OPERATION_DISCONNECT)
+        return;
+    d->is_disconnecting = false;
+    if (f->error == ASOCK_NOT_CONNECTED && d->connected && !d->was_bound)
+        sim_fail("lost-peer: of port %u", d->port);
+    if (f->error)
+        return;
+    judge_disconnect(f);
+    if (d->socket)
+        renew(d);
+}
+
 static void done(asock_op *op, void *userdata)
 {
     struct flight *f = userdata;
@@ -127,6 +204,8 @@ static void done(asock_op *op, void *userdata)
         f->port = ntohs(((const struct sockaddr_in *)(const void *)&from)->sin_port);
     }
     f->op = NULL;
+    if (f->operation)
+        ended(f);
     asock_op_unref(op);
 }
 
@@ -175,6 +254,8 @@ static void made(struct flight *f, int r)
         f->is_done = true;
         f->error = LIB(asock_op_get_error(op));
     }
+    if (f->operation)
+        ended(f);
     LIB(asock_op_unref(op));
 }
 
@@ -189,6 +270,8 @@ bool datagrams_slot(uint32_t slot, struct datagram_slot *ret)
 {
     const struct datagrams *d = find(&(struct step){.a = slot});
 
+    if (d && d->is_disconnecting)
+        return false;
     if (d)
         *ret = (struct datagram_slot){d->client, d->socket, d->port, d->generation};
     return d != NULL;
@@ -209,7 +292,8 @@ void step_datagram_send(const struct step *step)
     size_t len = step_length(step->c);
     struct flight *f;
 
-    if (!d)
+    /* Another peer's port would be the next socket's. */
+    if (!d || (d->is_disconnecting && !d->is_connected))
         return;
     f = begin(d, true, len < LEN_MAX ? len : LEN_MAX, step->d);
     if (!f)
@@ -225,7 +309,11 @@ void step_datagram_send(const struct step *step)
 void step_datagram_receive(const struct step *step)
 {
     struct datagrams *d = find(step);
-    struct flight *f = d ? begin(d, false, 1 + step_length(step->c), step->d) : NULL;
+    struct flight *f = NULL;
+
+    /* What comes behind a disconnect may be of the next socket. */
+    if (d && !d->is_disconnecting)
+        f = begin(d, false, 1 + step_length(step->c), step->d);
 
     if (f)
         made(f, LIB(asock_receive_from(d->socket, f->op)));
@@ -238,12 +326,13 @@ void step_datagram_connect(const struct step *step)
     struct destination to;
     struct flight *f;
 
-    if (!d || d->is_connected)
+    if (!d || d->is_connected || d->is_disconnecting)
         return;
     f = begin(d, false, 0, 0);
     if (!f)
         return;
     f->len = SIZE_MAX; /* it is neither a send nor a receive */
+    f->operation = ASOCK_OPERATION_CONNECT;
     d->is_connected = true;
     to = step_destination(step->b * 1021 + step->c, d->port - KERNEL_PORT_FIRST);
     if (to.is_name)
@@ -251,6 +340,22 @@ void step_datagram_connect(const struct step *step)
     else
         SIM_MUST(asock_op_set_endpoint(f->op, (const struct sockaddr *)&to.addr, to.len) == 0);
     made(f, LIB(asock_connect(d->socket, f->op)));
+}
+
+void step_datagram_disconnect(const struct step *step)
+{
+    struct datagrams *d = find(step);
+    struct flight *f;
+
+    if (!d || d->is_disconnecting || (!d->is_connected && step->c % 4))
+        return;
+    f = begin(d, false, 0, step->d);
+    if (!f)
+        return;
+    f->len = SIZE_MAX;
+    f->operation = ASOCK_OPERATION_DISCONNECT;
+    d->is_disconnecting = true;
+    made(f, LIB(asock_disconnect(d->socket, f->op)));
 }
 
 /*
@@ -263,12 +368,14 @@ void step_datagram_bind(const struct step *step)
     struct sockaddr_storage local;
     struct flight *f;
 
-    if (!d || d->is_connected)
+    if (!d || d->is_connected || d->is_disconnecting)
         return;
     f = begin(d, false, 0, 0);
     if (!f)
         return;
     f->len = SIZE_MAX;
+    f->operation = ASOCK_OPERATION_BIND;
+    d->was_bound = true;
     SIM_MUST(asock_op_set_endpoint(f->op, (const struct sockaddr *)&local,
                                    inbound_local(step->b % 4, d->port, &local)) == 0);
     made(f, LIB(asock_bind(d->socket, f->op)));

@@ -369,17 +369,6 @@ static void make_world(struct world *ret)
     ret->scenes = sim_chance(3) ? 4 : 30;
 }
 
-static void add_step(struct program *program, enum step_kind kind, uint64_t salt)
-{
-    if (program->count < STEPS_MAX)
-        program->steps[program->count++] = (struct step){.kind = kind,
-                                                         .a = (uint32_t)salt,
-                                                         .b = (uint32_t)(salt >> 16) % 100,
-                                                         .c = (uint32_t)(salt >> 32) % 1000000,
-                                                         .d = (uint32_t)(salt >> 52),
-                                                         .salt = salt};
-}
-
 /* In every other program with datagram sockets these are bound, and hosts send to them. */
 static void add_arrivals(struct program *program)
 {
@@ -396,10 +385,10 @@ static void add_arrivals(struct program *program)
         if (step->inside)
             continue;
         if (step->kind == STEP_DATAGRAMS && salt % 4) {
-            add_step(program, STEP_DATAGRAM_BIND, salt / 4);
+            program_add_step(program, STEP_DATAGRAM_BIND, salt / 4);
             program->steps[program->count - 1].a = step->a;
         } else if (step->kind == STEP_DATAGRAM_RECEIVE && salt % 2) {
-            add_step(program, STEP_DATAGRAM_ARRIVES, salt / 4);
+            program_add_step(program, STEP_DATAGRAM_ARRIVES, salt / 4);
         }
     }
 }
@@ -421,7 +410,7 @@ static void add_lent(struct program *program)
         program->steps[program->count++] = before.steps[i];
         for (unsigned int k = (unsigned int)(salt % 4); k > 0; k--) {
             salt = sim_mix(salt, k);
-            add_step(program, kinds[salt % 8], salt / 8);
+            program_add_step(program, kinds[salt % 8], salt / 8);
         }
     }
 }
@@ -504,40 +493,12 @@ static void add_groups(struct program *program)
         if (step->inside || step->kind < STEP_DATAGRAMS ||
             (step->kind > STEP_DATAGRAM_CLOSE && is_rare) || (is_rare && salt % 3))
             continue;
-        add_step(program, STEP_DATAGRAM_GROUP, salt / 3);
+        program_add_step(program, STEP_DATAGRAM_GROUP, salt / 3);
         program->steps[program->count - 1].a = step->a;
         if (step->kind == STEP_DATAGRAM_BIND)
             program->steps[program->count - 1].b = 0;
         if (salt / 3 % 12 == 0)
-            add_step(program, STEP_RELOAD, salt / 7);
-    }
-}
-
-/* In every third program sockets disconnect now and then, and most of them connect again. */
-static void add_disconnects(struct program *program)
-{
-    static const enum step_kind scene[] = {STEP_SOCKET,  STEP_CONNECT,    STEP_SETTLE, STEP_SEND,
-                                           STEP_RECEIVE, STEP_DISCONNECT, STEP_SETTLE, STEP_CONNECT,
-                                           STEP_SETTLE,  STEP_SEND,       STEP_RECEIVE};
-    struct program before = *program;
-
-    if (sim_mix(program->seed, 59) % 3)
-        return;
-    program->count = 0;
-    for (uint32_t i = 0; i < before.count && program->count < STEPS_MAX; i++) {
-        const struct step *step = &before.steps[i];
-        uint64_t salt = sim_mix(program->seed, 5000 + i);
-
-        program->steps[program->count++] = *step;
-        if (step->inside || salt % 2 || step->kind != STEP_CONNECT)
-            continue;
-        for (unsigned int k = 0; k < sizeof(scene) / sizeof(scene[0]); k++) {
-            salt = sim_mix(salt, k);
-            if (salt % 9 == 0 || program->count == STEPS_MAX)
-                continue;
-            add_step(program, scene[k], salt / 9);
-            program->steps[program->count - 1].a = scene[k] == STEP_SETTLE ? 200 : step->a;
-        }
+            program_add_step(program, STEP_RELOAD, salt / 7);
     }
 }
 
@@ -582,7 +543,7 @@ void program_make(uint64_t seed, struct program *ret)
     add_arrivals(ret);
     add_lent(ret);
     add_groups(ret);
-    add_disconnects(ret);
+    generate_disconnects(ret);
 }
 
 void program_add_restarts(struct program *program)

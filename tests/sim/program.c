@@ -18,6 +18,17 @@ static const char *const names[STEP_KIND_COUNT] = {
 #undef X
 };
 
+void program_add_step(struct program *program, enum step_kind kind, uint64_t salt)
+{
+    if (program->count < STEPS_MAX)
+        program->steps[program->count++] = (struct step){.kind = kind,
+                                                         .a = (uint32_t)salt,
+                                                         .b = (uint32_t)(salt >> 16) % 100,
+                                                         .c = (uint32_t)(salt >> 32) % 1000000,
+                                                         .d = (uint32_t)(salt >> 52),
+                                                         .salt = salt};
+}
+
 const char *step_name(enum step_kind kind)
 {
     return names[kind];

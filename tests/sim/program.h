@@ -84,11 +84,12 @@
  * what it is.
  */
 #define ADDED_STEP_KINDS(X)                                                                        \
-    X(RESTART)          /* another process goes on */                                              \
-    X(DATAGRAM_BIND)    /* slot, where */                                                          \
-    X(DATAGRAM_ARRIVES) /* slot, from which host, length, how many */                              \
-    X(DATAGRAM_GROUP)   /* slot, join, leave, option or arrival, which */                          \
-    X(DISCONNECT)       /* socket, op, time */
+    X(RESTART)             /* another process goes on */                                           \
+    X(DATAGRAM_BIND)       /* slot, where */                                                       \
+    X(DATAGRAM_ARRIVES)    /* slot, from which host, length, how many */                           \
+    X(DATAGRAM_GROUP)      /* slot, join, leave, option or arrival, which */                       \
+    X(DISCONNECT)          /* socket, op, time */                                                  \
+    X(DATAGRAM_DISCONNECT) /* slot, -, which, time */
 
 enum step_kind {
     STEP_NONE, /* the end of a list */
@@ -118,6 +119,10 @@ struct program {
 void program_make(uint64_t seed, struct program *ret);
 /* The same one, restarted now and then. */
 void program_add_restarts(struct program *program);
+/* At its end, with the numbers that chance says; nothing where it is full. */
+void program_add_step(struct program *program, enum step_kind kind, uint64_t salt);
+/* generate_disconnects.c */
+void generate_disconnects(struct program *program);
 void program_write(const struct program *program, FILE *to);
 bool program_read(FILE *from, struct program *ret);
 const char *step_name(enum step_kind kind);

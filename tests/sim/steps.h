@@ -90,6 +90,7 @@ void step_datagrams(const struct step *step);
 void step_datagram_send(const struct step *step);
 void step_datagram_receive(const struct step *step);
 void step_datagram_connect(const struct step *step);
+void step_datagram_disconnect(const struct step *step);
 void step_datagram_cancel(const struct step *step);
 void step_datagram_close(const struct step *step);
 void step_datagram_bind(const struct step *step);
