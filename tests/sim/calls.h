@@ -53,6 +53,7 @@ int __wrap_fcntl(int fd, int command, ...);
 int __wrap_memfd_create(const char *name, unsigned int flags);
 int __wrap_ftruncate(int fd, off_t length);
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t length);
+ssize_t __wrap_pread(int fd, void *buf, size_t n, off_t offset);
 ssize_t __wrap_pwrite(int fd, const void *buf, size_t n, off_t offset);
 int __wrap_stat(const char *path, struct stat *st);
 int __wrap_fstat(int fd, struct stat *st);

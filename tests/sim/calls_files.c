@@ -124,6 +124,17 @@ ssize_t __wrap_pwrite(int fd, const void *buf, size_t n, off_t offset)
     return __real_pwrite(memory_file(fd)->u.memory.fd, buf, n, offset);
 }
 
+ssize_t __wrap_pread(int fd, void *buf, size_t n, off_t offset)
+{
+    int memory = memory_file(fd)->u.memory.fd;
+
+    if (sim_fault(FAULT_INTERRUPT, 20))
+        return calls_leave(-EINTR);
+    if (n > 0 && sim_fault(FAULT_PARTIAL, 4))
+        n = 1 + sim_random((uint32_t)n);
+    return __real_pread(memory, buf, n, offset);
+}
+
 /* Standard error is a regular file, whatever it is outside: a program does the same everywhere. */
 int __wrap_fstat(int fd, struct stat *st)
 {
@@ -133,7 +144,7 @@ int __wrap_fstat(int fd, struct stat *st)
     else if (fd_file(fd) && fd_file(fd)->kind == FILE_UNIX)
         st->st_mode = S_IFSOCK;
     else
-        st->st_size = lseek(memory_file(fd)->u.memory.fd, 0, SEEK_END);
+        st->st_mode = S_IFREG, st->st_size = lseek(memory_file(fd)->u.memory.fd, 0, SEEK_END);
     return 0;
 }
 

@@ -104,6 +104,7 @@ struct submission {
     unsigned int changes; /* of policy, before it was submitted */
     struct tcp *accepted; /* by a successful accept */
     bool is_taken;        /* its socket */
+    bool is_cut;          /* the file that it sends became shorter */
     bool accepts_on;      /* a multishot accept: `accepted` is the last one */
 };
 

@@ -3,6 +3,8 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "tests/sim/lent.h"
 #include "tests/sim/steps.h"
@@ -182,6 +184,58 @@ void step_send(const struct step *step)
     set_common(s, step->d % 7 == 0 ? step->d >> 5 : 0);
     r = set_payload(s, step->d / 8);
     submission_made(s, r < 0 ? r : LIB(asock_send(stream->socket, op->op)));
+}
+
+/* ---- a file ---- */
+
+/*
+ * Of the client, with these bytes of the submission behind some that are not sent; it may become
+ * shorter.
+ */
+static int make_file(const struct submission *s, size_t from, size_t len, size_t before)
+{
+    int fd;
+
+    sim.actor = ACTOR_CLIENT;
+    fd = memfd_create("file", MFD_CLOEXEC);
+    SIM_MUST(fd >= 0 && ftruncate(fd, (off_t)before) == 0);
+    SIM_MUST(pwrite(fd, s->data + from, len, (off_t)before) == (ssize_t)len);
+    return fd;
+}
+
+/* Before, in and behind the file is some of what is sent. */
+void step_send_file(const struct step *step)
+{
+    size_t header, trailer, before = step->b % 3 ? 0 : 100;
+    struct stream *stream;
+    struct model_op *op;
+    struct submission *s;
+    int r, fd;
+
+    if (!find(step, &stream, &op))
+        return;
+    s = submission_new(op, stream, ASOCK_OPERATION_SEND);
+    s->len = step_length(step->c) + (step->c % 5 ? 0 : 300000);
+    s->flags = step->d % 5 == 0 ? ASOCK_ERRORS_ONLY : 0;
+    set_common(s, step->d % 7 == 0 ? step->d >> 5 : 0);
+    s->data = sim_alloc(s->len);
+    sim_pattern(s->number, 0, s->data, s->len);
+    header = step->d / 8 % 3 ? 0 : s->len / (1 + step->d / 24 % 3);
+    trailer = step->d / 16 % 3 ? 0 : (s->len - header) / 3;
+    fd = make_file(s, header, s->len - header - trailer, before);
+    r = LIB(asock_op_set_buffer(op->op, s->data, header));
+    if (r == 0)
+        r = LIB(asock_send_file(stream->socket, op->op, fd, before, 0, s->data + s->len - trailer,
+                                trailer));
+    submission_made(s, r);
+    /* An op that has ended may have left its memory to the next one already. */
+    if (r == 1 && step->d / 32 % 8 == 0) {
+        sim_trace("  the file of %u becomes shorter", s->number);
+        s->is_cut = true;
+        SIM_MUST(ftruncate(fd, (off_t)(before + (s->len - header - trailer) / 2)) == 0);
+    }
+    SIM_MUST(fd_close(fd) == 0);
+    sim.actor = ACTOR_NONE;
 }
 
 void step_receive(const struct step *step)

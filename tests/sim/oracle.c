@@ -506,6 +506,8 @@ void oracle_done(struct submission *s)
         !s->stream->was_killed)
         sim_fail("lost-session: submission %u, and nobody has ended anything", s->number);
     judge_order(s);
+    if (s->error == ASOCK_FAULT && !s->is_cut)
+        sim_fail("made-up: submission %u has ended with a fault of its memory", s->number);
     if (s->operation == ASOCK_OPERATION_HANGUP)
         judge_hangup(s);
     if (s->operation == ASOCK_OPERATION_CONNECT)

@@ -89,7 +89,8 @@
     X(DATAGRAM_ARRIVES)    /* slot, from which host, length, how many */                           \
     X(DATAGRAM_GROUP)      /* slot, join, leave, option or arrival, which */                       \
     X(DISCONNECT)          /* socket, op, time */                                                  \
-    X(DATAGRAM_DISCONNECT) /* slot, -, which, time */
+    X(DATAGRAM_DISCONNECT) /* slot, -, which, time */                                              \
+    X(SEND_FILE)           /* socket, op, length, manner */
 
 enum step_kind {
     STEP_NONE, /* the end of a list */

@@ -16,6 +16,7 @@ int __real_close(int fd);
 int __real_memfd_create(const char *name, unsigned int flags);
 int __real_ftruncate(int fd, off_t length);
 int __real_fallocate(int fd, int mode, off_t offset, off_t length);
+ssize_t __real_pread(int fd, void *buf, size_t n, off_t offset);
 ssize_t __real_pwrite(int fd, const void *buf, size_t n, off_t offset);
 int __real_fcntl(int fd, int command, ...);
 void *__real_mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset);

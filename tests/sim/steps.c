@@ -224,6 +224,7 @@ static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_DATAGRAM_BIND] = step_datagram_bind,
     [STEP_DATAGRAM_ARRIVES] = step_datagram_arrives,
     [STEP_DATAGRAM_GROUP] = step_datagram_group,
+    [STEP_SEND_FILE] = step_send_file,
     [STEP_DATAGRAM_DISCONNECT] = step_datagram_disconnect,
     [STEP_PEER_WRITE] = step_peer,
     [STEP_PEER_READ] = step_peer,

@@ -52,6 +52,7 @@ void step_socket_unref(const struct step *step);
 void step_op_unref(const struct step *step);
 void step_connect(const struct step *step);
 void step_send(const struct step *step);
+void step_send_file(const struct step *step);
 void step_receive(const struct step *step);
 void step_shutdown(const struct step *step);
 void step_close(const struct step *step);
