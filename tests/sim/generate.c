@@ -502,16 +502,6 @@ static void add_groups(struct program *program)
     }
 }
 
-/* In some programs a part of the sends is of files. */
-static void send_files(struct program *program)
-{
-    if (sim_mix(program->seed, 67) % 4)
-        return;
-    for (uint32_t i = 0; i < program->count; i++)
-        if (program->steps[i].kind == STEP_SEND && sim_mix(program->seed, 7000 + i) % 3)
-            program->steps[i].kind = STEP_SEND_FILE;
-}
-
 void program_make(uint64_t seed, struct program *ret)
 {
     static const uint32_t paces[] = {1, 3, 12, 12, 40};
@@ -553,8 +543,7 @@ void program_make(uint64_t seed, struct program *ret)
     add_arrivals(ret);
     add_lent(ret);
     add_groups(ret);
-    generate_disconnects(ret);
-    send_files(ret);
+    generate_added(ret);
 }
 
 void program_add_restarts(struct program *program)

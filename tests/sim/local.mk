@@ -23,7 +23,7 @@ tests_sim_run_SOURCES = \
 	tests/sim/ev.c \
 	tests/sim/ev.h \
 	tests/sim/generate.c \
-	tests/sim/generate_disconnects.c \
+	tests/sim/generate_added.c \
 	tests/sim/generate_listeners.c \
 	tests/sim/groups.c \
 	tests/sim/groups.h \

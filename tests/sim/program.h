@@ -122,8 +122,8 @@ void program_make(uint64_t seed, struct program *ret);
 void program_add_restarts(struct program *program);
 /* At its end, with the numbers that chance says; nothing where it is full. */
 void program_add_step(struct program *program, enum step_kind kind, uint64_t salt);
-/* generate_disconnects.c */
-void generate_disconnects(struct program *program);
+/* generate_added.c */
+void generate_added(struct program *program);
 void program_write(const struct program *program, FILE *to);
 bool program_read(FILE *from, struct program *ret);
 const char *step_name(enum step_kind kind);
