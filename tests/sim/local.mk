@@ -85,6 +85,7 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 sim_found = \
 	tests/sim/found/accept-that-waits-at-a-disconnect.sim \
 	tests/sim/found/watched-since-a-restart.sim \
+	tests/sim/found/end-behind-a-late-connect.sim \
 	tests/sim/found/socket-of-the-last-callback.sim \
 	tests/sim/found/datagrams-of-the-last-callback.sim \
 	tests/sim/found/end-before-a-lost-slice.sim \

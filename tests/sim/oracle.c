@@ -126,9 +126,9 @@ static void judge_end_of_stream(const struct submission *s)
 {
     struct stream *stream = s->stream;
 
-    guess_connection(stream);
     if (s->error || !(s->result_flags & ASOCK_END_OF_STREAM) || stream->is_receive_shut)
         return;
+    guess_connection(stream);
     if (!stream->tcp || !stream->tcp->fin_received)
         sim_fail("untrue-end: submission %u is told the end of a stream that goes on", s->number);
     /*
