@@ -39,8 +39,8 @@ struct datagrams {
     asock_socket *socket; /* NULL: no reference left */
     uint16_t port;
     bool is_connected, is_blurred; /* is_blurred: not all that happened was reported */
-    bool is_disconnecting, was_bound;
-    uint64_t connected; /* number of the connect that succeeded; 0: none has */
+    bool is_disconnecting, was_bound, has_connected;
+    uint64_t connected; /* number of the connect that succeeded */
 };
 
 static struct {
@@ -124,7 +124,7 @@ static void judge_disconnect(const struct flight *disconnect)
 {
     const struct datagrams *d = disconnect->socket;
 
-    if (!d->connected)
+    if (!d->has_connected)
         sim_fail("untrue-disconnect: %llu, and its socket was never connected",
                  (unsigned long long)disconnect->number);
     for (unsigned int i = 0; i < all.flight_count; i++) {
@@ -171,12 +171,14 @@ static void ended(struct flight *f)
 
     sim_trace("  %llu: operation %d of port %u ends: %s", (unsigned long long)f->number,
               f->operation, d->port, asock_error_name(f->error));
-    if (f->operation == ASOCK_OPERATION_CONNECT && !f->error)
+    if (f->operation == ASOCK_OPERATION_CONNECT && !f->error) {
+        d->has_connected = true;
         d->connected = f->number;
+    }
     if (f->operation != ASOCK_OPERATION_DISCONNECT)
         return;
     d->is_disconnecting = false;
-    if (f->error == ASOCK_NOT_CONNECTED && d->connected && !d->was_bound)
+    if (f->error == ASOCK_NOT_CONNECTED && d->has_connected && !d->was_bound)
         sim_fail("lost-peer: of port %u", d->port);
     if (f->error)
         return;
