@@ -129,6 +129,8 @@ libasockd_la_SOURCES = \
 	daemon/wire/transport.c \
 	daemon/wire/transport_restore.c \
 	daemon/wire/transport.h \
+	daemon/wire/unread.c \
+	daemon/wire/unread.h \
 	daemon/session/complete.c \
 	daemon/session/complete.h \
 	daemon/session/inspect.h \

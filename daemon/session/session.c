@@ -26,6 +26,7 @@
 #include "daemon/policy/policy.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sharing.h"
+#include "daemon/session/sock_lend.h"
 #include "daemon/session/window.h"
 #include "proto/errors.h"
 
@@ -195,7 +196,7 @@ static void on_gone(struct task *task)
     assert(list_is_empty(&s->restricts));
     assert(list_is_empty(&s->report) && list_is_empty(&s->report_tries));
     assert(list_is_empty(&s->room_waiters));
-    assert(list_is_empty(&s->room_tries));
+    assert(list_is_empty(&s->room_tries) && list_is_empty(&s->lend_waiters));
     assert(list_is_empty(&s->settling));
     assert(!s->batch_of && !s->reads_of && s->op_count == 0 && s->transport.fd < 0);
     assert(list_is_empty(&s->ready) && list_is_empty(&s->emptying));
@@ -204,6 +205,7 @@ static void on_gone(struct task *task)
     task_deinit(&s->settle);
     deadline_deinit(&s->retry);
     deadline_deinit(&s->unread);
+    deadline_deinit(&s->lend_look);
     session_drop_status(s);
     walks_leave(&w->session_walks, &s->node);
     list_remove(&s->node);
@@ -235,6 +237,7 @@ static void init_lists(struct session *s)
     list_init(&s->reports);
     list_init(&s->room_waiters);
     list_init(&s->room_tries);
+    list_init(&s->lend_waiters);
     list_init(&s->ready);
     list_init(&s->settling);
     list_init(&s->emptying);
@@ -246,6 +249,7 @@ static void init_lists(struct session *s)
     deadline_init(&s->retry, on_retry);
     deadline_init(&s->hello, on_no_hello);
     deadline_init(&s->unread, session_on_unread);
+    deadline_init(&s->lend_look, lending_on_look);
 }
 
 /* What may fail, in the order in which it is given back. */

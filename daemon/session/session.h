@@ -20,6 +20,7 @@
 #include "daemon/session/sharing.h"
 #include "daemon/identity/identity.h"
 #include "daemon/wire/transport.h"
+#include "daemon/wire/unread.h"
 #include "proto/codec.h"
 
 struct frame;
@@ -101,6 +102,10 @@ struct session {
     struct session_buffer *buffers;            /* LIMIT_BUFFERS places; NULL: there never was one */
     uint32_t buffer_count, descriptors_unread; /* unread: sent, and perhaps not yet fetched */
     uint32_t lending_count, lent_unread;       /* sock_lend.h: to be sent; sent, as above */
+    struct unread_mark lent_mark;              /* of those that are perhaps not fetched */
+    struct list lend_waiters;                  /* connects that wait until some are fetched */
+    struct deadline lend_look;                 /* whether they are */
+    uint32_t lend_look_ms;
     int unread_fd;              /* the session has ended, its client has not read all; -1: none */
     struct ev_io farewell_io;   /* what that still writes is discarded */
     uint32_t farewell_bytes;    /* so much of it */

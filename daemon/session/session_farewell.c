@@ -57,7 +57,7 @@ static bool may_be_unread(const struct session *s)
 
 static bool is_fetched(const struct session *s)
 {
-    return !may_be_unread(s) || s->worker->is_stopping || transport_is_read(s->unread_fd);
+    return !may_be_unread(s) || s->worker->is_stopping || unread_is_nothing(s->unread_fd);
 }
 
 static void stop_waiting(struct session *s)
@@ -154,7 +154,7 @@ static uint32_t patience(const struct session *s)
 void session_leave_transport(struct session *s, bool has_last_word)
 {
     struct worker *w = s->worker;
-    bool is_unread = may_be_unread(s) && !transport_is_read(s->transport.fd);
+    bool is_unread = may_be_unread(s) && !unread_is_nothing(s->transport.fd);
 
     s->keeps_buffers = has_last_word && s->buffer_count > 0 && !s->transport.out_lost;
     if (!s->keeps_buffers)

@@ -119,7 +119,7 @@ static bool may_send_descriptors(struct session *s, bool with_status)
 {
     uint32_t count = with_status ? 2 : 1, most = LIMIT_BUFFERS;
 
-    if (list_is_empty(&s->transport.passes) && transport_is_read(s->transport.fd))
+    if (list_is_empty(&s->transport.passes) && unread_is_nothing(s->transport.fd))
         s->descriptors_unread = 0;
     /* The page is one more beside the buffers, once. */
     if (with_status || s->status)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: the socket connects and becomes LENT -> the completion is in the output, with the
- * descriptor -> both are written. Held: nothing more happens until the socket ends. Given: the
- * daemon closes its own descriptor and uncharges the buffers.
+ * Happy path: there is room for one more descriptor on its way to the client -> the socket connects
+ * and becomes LENT -> the completion is in the output, with the descriptor -> both are written.
+ * Held: nothing more happens until the socket ends. Given: the daemon closes its own descriptor and
+ * uncharges the buffers.
+ * The client has not fetched as many as it may have sockets: the connect waits until it has.
  * Failures, in which the descriptor is not sent and the client finds it missing:
  * - the socket ends before its descriptor was sent;
  * - the session ends first: a socket that was to be given is reset, like one whose client has gone;
@@ -13,6 +15,7 @@
 #include <errno.h>
 
 #include "base/alloc.h"
+#include "daemon/core/limits.h"
 #include "daemon/core/quota.h"
 #include "daemon/session/complete.h"
 #include "daemon/session/session.h"
@@ -23,37 +26,68 @@
 /* Lives from the request until the reply has been written, or the op has ended. */
 struct lending {
     struct fd_pass pass;
+    struct list waiter; /* in session->lend_waiters, where there is no room for it yet */
     struct session *session;
     struct quota *quota;
+    struct op *op;     /* the connect, while it waits for room */
     struct sock *sock; /* the lent socket; NULL: not connected yet, or gone */
     bool is_sending;   /* the transport owns it */
 };
 
 /*
  * The kernel counts the descriptors in flight of all sessions together, so each session is limited:
- * it may have as many as its grant has sockets.
+ * it may have as many as its grant has sockets. A client whose sockets are all open is within that.
+ * One that has closed some may not have fetched their descriptors, and the kernel does not say so:
+ * it is asked long before that decides.
  */
-static bool may_send_one_more(struct session *s)
+static bool has_room(struct session *s)
 {
-    uint32_t count = s->lending_count, unread;
+    uint32_t most = s->limits.sockets;
 
-    /*
-     * The kernel says how much was not fetched, and not what: it is asked long before that decides.
-     */
-    if (s->lent_unread > 0 && count + s->lent_unread >= s->limits.sockets / 2) {
-        unread = transport_unread_max(s->transport.fd);
-        s->lent_unread = unread < s->lent_unread ? unread : s->lent_unread;
+    if (s->has_ended || s->transport.out_lost)
+        return true; /* nothing is sent any more */
+    if (s->lent_unread > 0 && s->lending_count + s->lent_unread >= most / 2)
+        s->lent_unread = unread_most(&s->transport, &s->lent_mark, s->lent_unread, 1);
+    return s->lending_count + s->lent_unread < most;
+}
+
+/* The connects go on in steps of the session. */
+static void admit(struct session *s)
+{
+    struct lending *l;
+
+    while ((l = list_first(&s->lend_waiters, struct lending, waiter)) && has_room(s)) {
+        list_remove(&l->waiter);
+        s->lending_count++;
+        l->op->sock->events |= SOCK_CONNECT_GOES_ON;
+        session_ready(s, l->op->sock);
     }
-    return count + s->lent_unread < s->limits.sockets;
+    if (list_is_empty(&s->lend_waiters))
+        deadline_unset(&s->lend_look);
 }
 
-static int refuse(struct op *op, const char *why)
+/* The kernel does not say when the client reads. */
+static void look_later(struct session *s, uint32_t ms)
 {
-    op->text = why;
-    return ERR_NO_BUFFER_SPACE;
+    s->lend_look_ms = ms < LINGER_LOOK_MAX_MS ? ms : LINGER_LOOK_MAX_MS;
+    worker_set_deadline(s->worker, &s->lend_look, s->lend_look_ms);
 }
 
-static struct lending *make(struct session *s)
+void lending_on_look(struct deadline *deadline)
+{
+    struct session *s = container_of(deadline, struct session, lend_look);
+
+    admit(s);
+    if (!list_is_empty(&s->lend_waiters))
+        look_later(s, 2 * s->lend_look_ms);
+}
+
+bool lending_waits(const struct lending *l)
+{
+    return list_is_linked(&l->waiter);
+}
+
+static struct lending *make(struct session *s, struct op *op)
 {
     struct lending *l;
 
@@ -65,31 +99,55 @@ static struct lending *make(struct session *s)
         return NULL;
     }
     list_init(&l->pass.node);
+    list_init(&l->waiter);
     l->pass.fd = l->pass.second_fd = -1;
     l->session = s;
     l->quota = s->quota;
-    s->lending_count++;
+    l->op = op;
     return l;
 }
 
-int lending_new(struct op *op, struct lending **ret)
+static void wait_for_room(struct lending *l)
 {
-    if (!may_send_one_more(op->session))
-        return refuse(op, "too many descriptors are waiting for the client to receive them");
-    *ret = make(op->session);
-    return *ret ? 0 : refuse(op, "too little memory left");
+    struct session *s = l->session;
+
+    if (list_is_empty(&s->lend_waiters))
+        look_later(s, LINGER_LOOK_MIN_MS);
+    list_append(&s->lend_waiters, &l->waiter);
+}
+
+struct lending *lending_new(struct op *op)
+{
+    struct session *s = op->session;
+    struct lending *l = make(s, op);
+
+    if (!l)
+        return NULL;
+    if (list_is_empty(&s->lend_waiters) && has_room(s))
+        s->lending_count++;
+    else
+        wait_for_room(l);
+    return l;
 }
 
 struct lending *lending_free(struct lending *l)
 {
+    struct session *s;
+
     if (!l)
         return NULL;
+    s = l->session;
     if (l->sock)
         l->sock->lending = NULL;
     list_remove(&l->pass.node);
-    l->session->lending_count--;
+    if (lending_waits(l))
+        list_remove(&l->waiter);
+    else
+        s->lending_count--;
     quota_uncharge(l->quota, QUOTA_MEMORY, sizeof(*l));
-    return mem_free(l);
+    mem_free(l);
+    admit(s);
+    return NULL;
 }
 
 static void give(struct sock *sock)
@@ -170,21 +228,28 @@ void sock_lent_restore(struct sock *sock, bool is_given)
     sock->is_given = is_given;
 }
 
-struct lending *lending_restore(struct session *s)
+struct lending *lending_restore(struct op *op)
 {
-    return make(s);
+    struct lending *l = make(op->session, op);
+
+    /* Those that are in the output come first. */
+    if (l)
+        wait_for_room(l);
+    return l;
 }
 
 int sock_lending_restore(struct sock *sock, uint32_t at)
 {
-    struct lending *l = make(sock->session);
+    struct session *s = sock->session;
+    struct lending *l = make(s, NULL);
     int r;
 
     if (!l)
         return -ENOMEM;
+    s->lending_count++;
     tie(sock, l);
     l->is_sending = true;
-    r = transport_restore_pass(&sock->session->transport, at, &l->pass);
+    r = transport_restore_pass(&s->transport, at, &l->pass);
     if (r < 0)
         lending_free(l);
     return r;

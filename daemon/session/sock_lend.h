@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct deadline;
 struct lending;
 struct op;
 struct fd_pass;
@@ -18,10 +19,14 @@ struct session;
 struct sock;
 
 /*
- * A lending for a connect that may lend, charged to its session. ERR_NO_BUFFER_SPACE, with a text:
- * no memory, or the client has not fetched the descriptors that were sent before.
+ * A lending for a connect that may lend, charged to its session. It may have to wait until the
+ * client has fetched descriptors that were sent before; then the class's step is run. NULL: no
+ * memory.
  */
-int lending_new(struct op *op, struct lending **ret);
+struct lending *lending_new(struct op *op);
+bool lending_waits(const struct lending *l);
+/* Looks whether any has been fetched. */
+void lending_on_look(struct deadline *deadline);
 /* For one that was not passed to the transport. Accepts NULL; returns NULL. */
 struct lending *lending_free(struct lending *l);
 
@@ -43,8 +48,8 @@ bool sock_lending_at(const struct sock *sock, uint32_t *ret_at);
 void sock_lent_restore(struct sock *sock, bool is_given);
 /* Its descriptor still goes with the output. -ENOMEM; -EINVAL: no frame can begin there. */
 int sock_lending_restore(struct sock *sock, uint32_t at);
-/* Of a connect in progress; NULL: no memory. */
-struct lending *lending_restore(struct session *s);
+/* Of a connect in progress, which waits for those; NULL: no memory. */
+struct lending *lending_restore(struct op *op);
 
 /* Call it before the socket's descriptor is closed: it is not sent any more. */
 void sock_lend_no_more(struct sock *sock);

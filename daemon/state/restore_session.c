@@ -21,6 +21,7 @@
 #include "daemon/session/session_quota.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
+#include "daemon/session/sock_lend.h"
 #include "daemon/state/drains.h"
 #include "daemon/state/questions.h"
 #include "daemon/state/restore.h"
@@ -383,6 +384,7 @@ void state_resume(struct worker *w)
             session_end_lingering(s);
             continue;
         }
+        lending_on_look(&s->lend_look); /* the descriptors in its output are counted now */
         session_for_each_sock (s, sock)
             resume_socket(s, sock);
         session_resume_buffers(s);

@@ -221,12 +221,19 @@ static void wake(struct happy_eyeballs *he)
 static const struct happy_eyeballs_hooks happy_eyeballs_hooks = {judge, judge_again, prepare_socket,
                                                                  won,   lost,        wake};
 
+static void go_on(struct op *op);
+
 /* Once connected, the op is a send. */
 static int connect_step(struct op *op)
 {
-    if (op->send.connect->is_up)
+    struct connect *c = op->send.connect;
+
+    if (c->is_up)
         return send_step(op);
-    happy_eyeballs_run(&op->send.connect->he);
+    if (c->waits)
+        go_on(op);
+    else
+        happy_eyeballs_run(&c->he);
     return 1;
 }
 
@@ -260,6 +267,7 @@ static void connect_stop(struct op *op)
 
     if (c->is_up)
         return;
+    c->lending = lending_free(c->lending);
     stop_lookups(c);
     happy_eyeballs_stop(&c->he);
     if (c->audit.is_open)
@@ -441,6 +449,21 @@ static void start_racing(struct connect *c)
         take_connection(c, fd);
 }
 
+/* Nothing begins before there is room for the descriptor that it may come to. */
+static void go_on(struct op *op)
+{
+    struct connect *c = op->send.connect;
+
+    c->waits = c->lending && lending_waits(c->lending);
+    if (c->waits)
+        return;
+    happy_eyeballs_resume(&c->he); /* what another process has begun */
+    if (c->is_by_name)
+        start_resolving(op);
+    else
+        start_racing(c);
+}
+
 bool connect_judge_again(struct op *op)
 {
     struct connect *c = op->send.connect;
@@ -532,10 +555,8 @@ void connect_start(struct op *op)
         deny_unasked(op, "the audit is unavailable, and the policy requires a record");
     else if (c->is_unknown_port)
         deny_unasked(op, policy_view_unmatched(op->session->view));
-    else if (c->is_by_name)
-        start_resolving(op);
     else
-        start_racing(c);
+        go_on(op);
 }
 
 int verb_connect(struct op *op, const struct call *call)

@@ -26,6 +26,7 @@ struct connect {
     bool is_by_name;
     bool is_unknown_port;    /* the service was not looked up: everything is denied */
     bool is_up;              /* connected; its data may not all be sent yet */
+    bool waits;              /* it has not begun: its lending waits for room */
     uint8_t lend;            /* LEND_...; 0: the request does not ask for lending */
     struct lending *lending; /* if it asks, until the reply is sent */
     uint16_t port;           /* host byte order */

@@ -70,7 +70,7 @@ static int restore_lending(struct connect *c, uint32_t lend)
         return -EINVAL;
     c->lend = (uint8_t)lend;
     c->he.is_apart = true;
-    c->lending = lending_restore(c->op->session);
+    c->lending = lending_restore(c->op);
     return c->lending ? 0 : -ENOMEM;
 }
 
@@ -110,7 +110,6 @@ bool connect_restore_attempt(struct op *op, const struct endpoint *address, int 
 /* The policy that is in force now judges it. */
 void connect_resume(struct op *op)
 {
-    happy_eyeballs_resume(&op->send.connect->he);
     connect_start(op);
 }
 

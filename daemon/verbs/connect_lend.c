@@ -27,7 +27,10 @@ int connect_prepare_lending(struct op *op, const struct call *call)
         return ERR_OPERATION_NOT_SUPPORTED;
     c->lend = (uint8_t)lend;
     c->he.is_apart = true;
-    return lending_new(op, &c->lending);
+    c->lending = lending_new(op);
+    if (!c->lending)
+        op->text = "too little memory left";
+    return c->lending ? 0 : ERR_NO_BUFFER_SPACE;
 }
 
 /*

@@ -10,13 +10,12 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <linux/sockios.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "daemon/wire/unread.h"
 
 /* The last frame may have been waiting there while the block was full. */
 static void use_small_output(struct transport *t)
@@ -79,31 +78,46 @@ static ssize_t send_fd_pass(struct transport *t, int fd, size_t len, const struc
     return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* One write, which ends where the next descriptor's frame begins. */
-static ssize_t write_some(struct transport *t, int fd)
+/*
+ * Where too many descriptors are on their way, perhaps of another program of our user, the frame
+ * goes without: the client sees that it is missing.
+ */
+static ssize_t send_with_pass(struct transport *t, int fd, size_t len, struct fd_pass *pass)
 {
-    struct fd_pass *first = list_first(&t->passes, struct fd_pass, node), *next;
-    size_t len = t->out_end - t->out_start;
-    ssize_t n;
+    ssize_t n = send_fd_pass(t, fd, len, pass);
 
-    if (!first)
-        return send(fd, t->out + t->out_start, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (first->at > t->bytes_out)
-        return send(fd, t->out + t->out_start, (size_t)(first->at - t->bytes_out),
-                    MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (first->node.next != &t->passes) {
-        next = container_of(first->node.next, struct fd_pass, node);
-        len = (size_t)(next->at - first->at);
-    }
-    n = send_fd_pass(t, fd, len, first);
-    /*
-     * Too many are on their way, perhaps another program's of our user: the client sees that it is
-     * missing.
-     */
-    first->is_sent = n > 0;
+    pass->is_sent = n > 0;
     if (n < 0 && errno == ETOOMANYREFS)
         n = send(fd, t->out + t->out_start, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n > 0)
+    return n;
+}
+
+/* Bytes up to where the next descriptor's frame begins, behind that of `first`. */
+static size_t write_length(const struct transport *t, const struct fd_pass *first)
+{
+    const struct fd_pass *next = first;
+
+    if (first && first->at == t->bytes_out)
+        next = first->node.next == &t->passes
+                   ? NULL
+                   : container_of(first->node.next, struct fd_pass, node);
+    return next ? (size_t)(next->at - t->bytes_out) : t->out_end - t->out_start;
+}
+
+static ssize_t write_some(struct transport *t, int fd)
+{
+    struct fd_pass *first = list_first(&t->passes, struct fd_pass, node);
+    size_t len = write_length(t, first);
+    ssize_t n;
+
+    if (first && first->at > t->bytes_out)
+        first = NULL;
+    n = first ? send_with_pass(t, fd, len, first)
+              : send(fd, t->out + t->out_start, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n <= 0)
+        return n;
+    t->charged += unread_charge((size_t)n);
+    if (first)
         drop_fd_pass(first);
     return n;
 }
@@ -575,28 +589,6 @@ void transport_commit_fd_pass(struct transport *t, size_t len, struct fd_pass *p
     pass->at = t->bytes_out + (t->out_end - t->out_start);
     list_append(&t->passes, &pass->node);
     transport_commit(t, len);
-}
-
-bool transport_is_read(int fd)
-{
-    int unread = 0;
-
-    return ioctl(fd, SIOCOUTQ, &unread) == 0 && unread == 0;
-}
-
-/*
- * What the kernel charges for a message is what it occupies: head, buffer and what describes both,
- * never less than this.
- */
-#define MESSAGE_CHARGED_MIN (64 * sizeof(void *))
-
-uint32_t transport_unread_max(int fd)
-{
-    int charged = 0;
-
-    if (ioctl(fd, SIOCOUTQ, &charged) < 0)
-        return UINT32_MAX;
-    return (uint32_t)((size_t)charged / MESSAGE_CHARGED_MIN);
 }
 
 void transport_flush_now(struct transport *t)

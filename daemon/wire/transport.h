@@ -67,6 +67,7 @@ struct transport {
         holding;    /* after waiting in vain, output that may wait is sent at once for a while */
     bool out_waits; /* a caller was refused room: call drained() when there is some */
     uint64_t bytes_in, bytes_out;
+    uint64_t charged; /* by the kernel at least, for everything that was written */
 };
 
 /* Takes fd, which is non-blocking, on success. -ENOMEM. Reading starts with transport_resume(). */
@@ -178,10 +179,6 @@ uint8_t *transport_reserve_last(struct transport *t, size_t len);
 void transport_commit_last(struct transport *t, const uint8_t *place, size_t len);
 /* The same; the pass's descriptors go with the first of these bytes. */
 void transport_commit_fd_pass(struct transport *t, size_t len, struct fd_pass *pass);
-/* True: the other end has read everything that was written, or is gone. */
-bool transport_is_read(int fd);
-/* At most so many messages that were written have not been read; each descriptor is one of them. */
-uint32_t transport_unread_max(int fd);
 /*
  * Between these, output that is committed need not leave at the end of the turn: it may wait up to
  * HOLD_MS for more to travel with. Where that was in vain the next ones go at once, a few at first

@@ -429,30 +429,93 @@ class Unread(Lending):
                 self.assertEqual(len(fds), 1)
                 os.close(fds[0])
 
-    def test_s68_a_client_that_fetches_nothing_gets_no_more_than_its_sockets(self):
-        """Descriptors on the way count for all clients of the daemon together."""
+    def small(self):
         wire = self.hold(Wire(self.daemon.path))
-        sockets = wire.hello(sockets=16, ops=64).sockets
+        return wire, wire.hello(sockets=16, ops=64, queued_max=1 << 20).sockets
+
+    def plain(self, wire, number):
+        """A connection by the daemon."""
         listener = self.serve()
+        wire.send(wire.open(1, number), connect(2, number, listener.getsockname(), 0))
+        self.assertEqual(name_of(wire.completion(2).error), "SUCCESS")
+        return self.accept(listener)
 
-        def ask(op):
-            wire.send(wire.open(op, 1), connect(op + 1, 1, listener.getsockname(), GIVEN))
+    def test_s68_a_client_that_reads_other_things_late_is_not_refused(self):
+        """It has fetched every descriptor, and not the bytes that another connection has received."""
+        wire, sockets = self.small()
+        listener, peer, op = self.serve(), self.plain(wire, 16), 100
+        for _ in range(3):
+            wire.send(*(frame for n in range(1, sockets)
+                        for frame in (wire.open(op + n, n), connect(op + 100 + n, n, listener.getsockname(), GIVEN))))
+            for n in range(1, sockets):
+                self.assertEqual(name_of(wire.completion(op + 100 + n).error), "SUCCESS")
+                os.close(wire.descriptors.popleft())
+                self.accept(listener)
+                wire.send(wire.make_close(op + 200 + n, n))
+                wire.completion(op + 200 + n)
+            done = self.record(self.daemon.control, 16)["bytes_in"]
+            peer.sendall(bytes(20000))
+            wire.send(wire.receive(op, 16, 20000, pb.RECEIVE_FLAG_WAIT_ALL))
+            self.daemon.wait(lambda: self.record(self.daemon.control, 16)["bytes_in"] == done + 20000)
+            op += 1000
 
+    def fill(self, wire, sockets, listener):
+        """As many descriptors as it may have sockets are on the way to it, and their ids are free."""
         for n in range(sockets):
-            ask(1000 + 10 * n)
+            wire.send(wire.open(1000 + 10 * n, 1), connect(1001 + 10 * n, 1, listener.getsockname(), GIVEN))
             self.accept(listener)
             self.daemon.stats()  # its answer comes later than the turn that the descriptor has left in
             wire.send(wire.make_close(1002 + 10 * n, 1))
-        failed = self.daemon.stats()["ops_failed"]
-        ask(1)  # nothing is read before it has been answered
-        self.daemon.wait(lambda: self.daemon.stats()["ops_failed"] > failed)
-        self.assertEqual(name_of(wire.completion(2).error), "NO_BUFFER_SPACE")
-        wire.send(wire.make_close(3, 1))
-        wire.completion(3)
+
+    def wait_state(self, number, state):
+        def states():
+            return [row["state"] for row in self.daemon.control.inspect(list=pb.List()) if row["socket"] == number]
+        self.daemon.wait(lambda: states() == [state])
+
+    def test_s68_a_client_that_fetches_nothing_gets_no_more_than_its_sockets(self):
+        """Descriptors on the way count for all clients of the daemon together. What is one too many waits."""
+        wire, sockets = self.small()
+        listener = self.serve()
+        self.fill(wire, sockets, listener)
+        wire.send(wire.open(1, 1), connect(2, 1, listener.getsockname(), GIVEN))
+        self.wait_state(1, "connecting")
+        listener.settimeout(0.0)
+        with self.assertRaises(BlockingIOError):
+            listener.accept()  # not a packet has left
+        listener.settimeout(DEADLINE)
+        for n in range(sockets):
+            self.assertEqual(wire.completion(1001 + 10 * n).descriptors, 1)
         self.assertEqual(len(wire.descriptors), sockets)
-        ask(4)
-        self.assertEqual(wire.completion(5).descriptors, 1)
+        self.assertEqual(wire.completion(2).descriptors, 1)
         self.accept(listener)
+
+    def test_s68_others_do_not_wait_with_it(self):
+        wire, sockets = self.small()
+        listener, peer = self.serve(), self.plain(wire, 16)
+        self.fill(wire, sockets, listener)
+        wire.send(wire.open(3, 1), connect(4, 1, listener.getsockname(), HELD), wire.make_send(5, 16, b"goes"))
+        self.assertEqual(peer.recv(16), b"goes")
+        self.wait_state(1, "connecting")
+        self.assertEqual(wire.completion(4).descriptors, 1)
+
+    def test_s68_one_that_waits_can_end(self):
+        """By its time, a cancel, a close, a restriction; those that waited behind it succeed."""
+        wire, sockets = self.small()
+        listener = self.serve()
+        self.fill(wire, sockets, listener)
+        address = listener.getsockname()
+        wire.send(*(wire.open(n, n) for n in range(1, 6)), connect(11, 1, address, HELD, timeout_ms=1),
+                  connect(12, 2, address, HELD), connect(13, 3, address, HELD), connect(14, 4, address, HELD),
+                  connect(15, 5, address, IF_ALLOWED), wire.cancel(20, 2, 12), wire.make_close(21, 3))
+        self.wait_state(1, "failed")
+        self.wait_state(4, "connecting")
+        restriction = policy("Allow=tcp 127.0.0.1 * +loopback").encode()
+        wire.send(request(pb.VERB_RESTRICT, 22, payload=restriction, restriction=pb.Restrict()))
+        self.assertEqual([name_of(wire.completion(op).error) for op in (11, 12, 13, 14)],
+                         ["TIMED_OUT", "OPERATION_ABORTED", "OPERATION_ABORTED", "ACCESS_DENIED"])
+        reply = wire.completion(15)
+        self.assertEqual((name_of(reply.error), reply.descriptors), ("SUCCESS", 0))
+        self.assertEqual(name_of(wire.completion(22).error), "SUCCESS")
 
 
 if __name__ == "__main__":

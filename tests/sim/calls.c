@@ -430,7 +430,7 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
     if (request == SIOCOUTQ) {
         const struct kfile *peer = file->u.unix_end->peer;
 
-        *out = peer ? (int)byte_queue_len(&peer->u.unix_end->rx) : 0;
+        *out = peer ? (int)peer->u.unix_end->charged : 0;
     } else {
         *out = (int)byte_queue_len(&file->u.unix_end->rx);
     }

@@ -7,6 +7,7 @@
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
 #include "daemon/wire/status_page.h"
+#include "tests/sim/kernel.h"
 #include "tests/sim/seams.h"
 #include "tests/sim/sim.h"
 
@@ -26,6 +27,17 @@ static void add_socket(const struct sock *sock, uint64_t held[static QUOTA_RESOU
     held[QUOTA_KERNEL] += sock->bound ? sock->bound->charged : 0;
 }
 
+/* The kernel counts descriptors on the way to one client against all of them (S68). */
+static void check_fetched(const struct session *s)
+{
+    const struct kfile *file = s->transport.fd < 0 ? NULL : fd_file(s->transport.fd);
+    unsigned int count = file ? unix_unfetched(file->u.unix_end) : 0;
+
+    if (count > s->limits.sockets)
+        sim_fail("unfetched: %u connections are on the way to a client that may have %u sockets",
+                 count, s->limits.sockets);
+}
+
 static void add_session(const struct session *s, uint64_t held[static QUOTA_RESOURCES])
 {
     const struct sock *sock;
@@ -41,6 +53,7 @@ static void add_session(const struct session *s, uint64_t held[static QUOTA_RESO
     held[QUOTA_BUFFERS] += s->buffer_count + (s->status ? 1 : 0);
     session_for_each_sock (s, sock)
         add_socket(sock, held);
+    check_fetched(s);
 }
 
 /* Blocks, slices, connects and entries of the audit are charged too, but not listed. */

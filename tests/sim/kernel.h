@@ -51,9 +51,11 @@ struct passed {
 struct unix_end {
     struct kfile *peer; /* NULL: none any more */
     struct byte_queue rx;
-    uint64_t read, written; /* bytes, into and out of rx */
-    uint64_t seen;          /* of read, a turn of the daemon ago */
-    uint32_t turns;         /* in which it has not read what is there */
+    struct byte_queue messages; /* of rx: struct message */
+    uint64_t charged;           /* to the other end, for these */
+    uint64_t read, written;     /* bytes, into and out of rx */
+    uint64_t seen;              /* of read, a turn of the daemon ago */
+    uint32_t turns;             /* in which it has not read what is there */
     struct {
         uint64_t at; /* the byte that it came with */
         struct passed passed;
@@ -176,6 +178,8 @@ ssize_t unix_receive(struct kfile *file, const struct iovec *iov, size_t count, 
 void unix_shutdown(struct kfile *file, int how);
 void unix_free(struct kfile *file);
 int unix_events(const struct unix_end *end);
+/* Connections whose descriptors were written here, and that the other end has not fetched. */
+unsigned int unix_unfetched(const struct unix_end *end);
 
 /* TCP. */
 void tcp_source(int family, struct sockaddr_storage *ret); /* the host's own address */

@@ -86,6 +86,12 @@ static void take(struct lent *l, asock_op *op)
     sim_trace("  lent %u: tcp %u", l->number, l->tcp->index);
 }
 
+static bool is_short(void)
+{
+    return sim.faults & (1u << FAULT_ALLOC | 1u << FAULT_LIBRARY_ALLOC | 1u << FAULT_NO_MEMORY |
+                         1u << FAULT_SMALL_LIMITS);
+}
+
 static void on_connected(asock_op *op, void *userdata)
 {
     struct lent *l = userdata;
@@ -94,6 +100,8 @@ static void on_connected(asock_op *op, void *userdata)
         sim_fail("told-twice: the connect of lent %u", l->number);
     l->op = NULL;
     sim_trace("  lent %u: %s", l->number, asock_error_name(asock_op_get_error(op)));
+    if (asock_op_get_error(op) == ASOCK_NO_BUFFER_SPACE && !is_short())
+        sim_fail("refused-lent: connect %u", l->number);
     if (asock_op_get_error(op) == 0)
         take(l, op);
     asock_op_unref(op);

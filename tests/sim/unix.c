@@ -75,6 +75,33 @@ struct kfile *unix_accept(struct kfile *listener)
     return file;
 }
 
+/* The kernel charges for a message as a whole, until its last byte has been read. */
+struct message {
+    uint64_t end; /* in bytes written */
+    uint64_t charged;
+};
+
+static void charge_message(struct unix_end *to, size_t len)
+{
+    struct message message = {to->written, (len + 320 + 511) / 512 * 512 + 256};
+
+    byte_queue_append(&to->messages, &message, sizeof(message));
+    to->charged += message.charged;
+}
+
+static void uncharge_read(struct unix_end *end)
+{
+    struct message message;
+
+    while (byte_queue_len(&end->messages) > 0) {
+        memcpy(&message, end->messages.at + end->messages.start, sizeof(message));
+        if (message.end > end->read)
+            return;
+        byte_queue_drop(&end->messages, sizeof(message));
+        end->charged -= message.charged;
+    }
+}
+
 ssize_t unix_send(struct kfile *file, const struct iovec *iov, size_t count,
                   const struct passed *passed)
 {
@@ -108,6 +135,7 @@ ssize_t unix_send(struct kfile *file, const struct iovec *iov, size_t count,
         left -= part;
     }
     to->written += room;
+    charge_message(to, room);
     return (ssize_t)room;
 }
 
@@ -176,6 +204,7 @@ ssize_t unix_receive(struct kfile *file, const struct iovec *iov, size_t count, 
         drop_passed(&passed);
     byte_queue_drop(&end->rx, n);
     end->read += n;
+    uncharge_read(end);
     return (ssize_t)n;
 }
 
@@ -203,6 +232,7 @@ void unix_free(struct kfile *file)
     for (unsigned int i = 0; i < end->mark_count; i++)
         drop_passed(&end->marks[i].passed);
     byte_queue_free(&end->rx);
+    byte_queue_free(&end->messages);
     sim_free(end);
 }
 
@@ -225,4 +255,15 @@ int unix_events(const struct unix_end *end)
     if (end->is_read_shut && end->is_write_shut)
         events |= POLLHUP;
     return events;
+}
+
+unsigned int unix_unfetched(const struct unix_end *end)
+{
+    const struct unix_end *to = end->peer ? end->peer->u.unix_end : NULL;
+    unsigned int count = 0;
+
+    for (unsigned int i = 0; to && i < to->mark_count; i++)
+        for (unsigned int k = 0; k < to->marks[i].passed.count; k++)
+            count += to->marks[i].passed.files[k]->kind == FILE_TCP;
+    return count;
 }

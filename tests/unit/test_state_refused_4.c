@@ -65,7 +65,7 @@ static void travels_with_no_page(struct parts *p)
 }
 static void has_many_lent_unread(struct parts *p)
 {
-    p->session.lent_unread = p->session.sockets_max - 1;
+    p->session.lent_unread = p->session.sockets_max;
 }
 static void lent_in_an_unknown_way(struct parts *p)
 {
