@@ -35,7 +35,10 @@ struct session_slot {
     uint64_t dropping; /* token of a chain whose further pieces are dropped; 0: none */
 };
 
-/* Where a session's frames go. 0, or -EPROTO with session->why set: the session ends. */
+/*
+ * Where a session's frames go. 0; 1: it is not taken yet, as the client must read first; -EPROTO
+ * with session->why set: the session ends.
+ */
 typedef int (*dispatch_fn)(struct session *s, const struct frame *frame);
 
 /* Of what a session holds, that which is promised to it as long as it lives. */
@@ -102,9 +105,9 @@ struct session {
     struct session_buffer *buffers;            /* LIMIT_BUFFERS places; NULL: there never was one */
     uint32_t buffer_count, descriptors_unread; /* unread: sent, and perhaps not yet fetched */
     uint32_t lending_count, lent_unread;       /* sock_lend.h: to be sent; sent, as above */
-    struct unread_mark lent_mark;              /* of those that are perhaps not fetched */
-    struct list lend_waiters;                  /* connects that wait until some are fetched */
-    struct deadline lend_look;                 /* whether they are */
+    struct unread_mark lent_mark, descriptors_mark; /* of those that are perhaps not fetched */
+    struct list lend_waiters;                       /* connects that wait until some are fetched */
+    struct deadline lend_look;                      /* whether they are */
     uint32_t lend_look_ms;
     int unread_fd;              /* the session has ended, its client has not read all; -1: none */
     struct ev_io farewell_io;   /* what that still writes is discarded */

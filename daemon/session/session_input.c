@@ -5,7 +5,7 @@
  * Happy path: a read -> each whole frame is dispatched -> the next read, until there is no more, or
  * the session has had its share of the turn.
  * Failures: a frame that is not one ends the session; no room for a reply or no memory for an op
- * pauses reading.
+ * pauses reading, and so does a request whose descriptors the client has no room for.
  */
 #include <errno.h>
 
@@ -56,6 +56,7 @@ static enum consumed consume_some(struct session *s, unsigned int *budget)
         size_t len;
         const uint8_t *input = transport_input(&s->transport, &len);
         long n = asock_frame_parse(input, len, &frame);
+        int r;
 
         if (n == 0)
             return NEEDS_INPUT;
@@ -63,8 +64,14 @@ static enum consumed consume_some(struct session *s, unsigned int *budget)
             return broken_input(s, "the lengths of a frame are out of range");
         if (!can_take(s))
             return NEEDS_ROOM;
-        if (s->dispatch(s, &frame) < 0)
+        r = s->dispatch(s, &frame);
+        if (r < 0)
             return broken_input(s, s->why);
+        if (r > 0) {
+            /* The kernel does not say when it has read. */
+            worker_set_deadline(s->worker, &s->retry, RETRY_MS);
+            return NEEDS_ROOM;
+        }
         worker_settle(s->worker);
         if (s->has_ended)
             return ENDED;

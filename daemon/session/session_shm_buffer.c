@@ -5,7 +5,8 @@
  * Happy path: charged, made, sent with the reply; released by the client or with the session,
  * emptied when no op uses it, and only then not charged any more. Before the buffers of a session
  * are taken from a client that may still have to read what is in them, its status page says so.
- * Failures: over the session's limits, the client leaves its descriptors unread, no memory.
+ * Failures: over the session's limits, no memory. The client leaves its descriptors unread: its
+ * requests are not read from the next REGISTER on.
  */
 #include <assert.h>
 #include <errno.h>
@@ -115,16 +116,17 @@ static struct session_buffer *free_buffer(struct session *s)
  * The kernel counts descriptors in flight for all sessions together: those that a client does not
  * fetch must not use up what others need.
  */
-static bool may_send_descriptors(struct session *s, bool with_status)
+bool session_may_pass_buffer(struct session *s, bool with_status)
 {
     uint32_t count = with_status ? 2 : 1, most = LIMIT_BUFFERS;
 
-    if (list_is_empty(&s->transport.passes) && unread_is_nothing(s->transport.fd))
-        s->descriptors_unread = 0;
+    if (list_is_empty(&s->transport.passes))
+        s->descriptors_unread = unread_most(&s->transport, &s->descriptors_mark,
+                                            s->descriptors_unread, 2);
     /* The page is one more beside the buffers, once. */
     if (with_status || s->status)
         most++;
-    return s->descriptors_unread + count <= most;
+    return s->transport.out_lost || s->descriptors_unread + count <= most;
 }
 
 static int make_status(struct session *s, int fd)
@@ -206,8 +208,6 @@ int session_add_buffer(struct session *s, uint64_t length, bool with_status,
 
     if (bytes == 0)
         return -EDQUOT;
-    if (!may_send_descriptors(s, with_status))
-        return -EMFILE;
     r = with_status ? add_status(s, -1) : 0;
     if (r == 0)
         r = charge(s, bytes);

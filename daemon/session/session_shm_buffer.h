@@ -21,6 +21,11 @@ struct session_buffer {
 };
 
 /*
+ * Has the client fetched enough of the descriptors that were sent, for those of one more buffer?
+ * False: it must read first.
+ */
+bool session_may_pass_buffer(struct session *s, bool with_status);
+/*
  * Charges and creates a buffer, and the session's status page if that is wanted; sends neither. 0;
  * -EDQUOT: too many bytes; -EMFILE: too many buffers; -ENOMEM; other -errno.
  */

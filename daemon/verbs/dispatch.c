@@ -245,6 +245,8 @@ int dispatch_frame(struct session *s, const struct frame *frame)
         return hello(s, &call);
     if (!s->has_hello)
         return broken(s, "HELLO must be the first request");
+    if (request.verb == VERB_REGISTER && !session_may_pass_buffer(s, request.reg.status))
+        return 1;
     if (request.verb == VERB_SEND) {
         r = send_piece(s, &call);
         if (r != 0)
