@@ -148,12 +148,26 @@ static void settle_later(struct sock *sock)
     worker_settle_later(s->worker, &s->settle);
 }
 
+/* In front of a send that was refused, if one was. */
 static bool has_queued_shutdown(const struct sock *sock)
 {
-    list_for_each (&sock->sends, it)
-        if (container_of(it, struct op, node)->ends_sending)
+    list_for_each (&sock->sends, it) {
+        const struct op *op = container_of(it, struct op, node);
+
+        if (op->ends_sending && !op->is_behind_missed)
             return true;
+    }
     return false;
+}
+
+/* The last one in front of a send that was refused. */
+static struct list *front_of_missed(struct sock *sock)
+{
+    struct list *front = sock->sends.prev;
+
+    while (front != &sock->sends && container_of(front, struct op, node)->is_behind_missed)
+        front = front->prev;
+    return front;
 }
 
 /*
@@ -242,7 +256,7 @@ static void note_end(struct sock *sock, uint32_t verb, uint32_t error, bool has_
 
     if (is_shutdown(verb, has_begun)) {
         if (!shutdown_ended(sock, verb, error) && has_stream(sock)) {
-            break_sends(sock, sock->sends.prev);
+            break_sends(sock, front_of_missed(sock));
             must_settle = true;
         }
     } else if (verb == VERB_CONNECT && has_begun && error && sock->state == SOCK_CONNECTING) {

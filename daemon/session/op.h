@@ -86,9 +86,10 @@ struct op {
     uint8_t error;
     uint8_t reply_flags;
     bool errors_only : 1;
-    bool ends_sending : 1; /* a SHUTDOWN of the sending side, or a DISCONNECT */
-    bool is_counted : 1;   /* against the limits of ops */
-    bool is_reference : 1; /* its bytes are the slices' */
+    bool ends_sending : 1;     /* a SHUTDOWN of the sending side, or a DISCONNECT */
+    bool is_behind_missed : 1; /* one that is queued behind a send that was refused (SIDE_MISSED) */
+    bool is_counted : 1;       /* against the limits of ops */
+    bool is_reference : 1;     /* its bytes are the slices' */
     bool has_begun : 1; /* something of it may have reached the kernel, or its time is up (S30) */
     bool is_small : 1;  /* its memory ends behind receive.length */
     uint8_t receive_flags; /* RECEIVE_... */

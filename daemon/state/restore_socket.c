@@ -436,6 +436,7 @@ static struct op *make_op(struct sock *sock, const Asockd__State__Op *from)
     op->is_counted = from->flags & ASOCKD__STATE__OP__FLAG__COUNTED;
     op->has_begun = from->flags & ASOCKD__STATE__OP__FLAG__BEGUN;
     op->is_reference = is_reference(from);
+    op->is_behind_missed = from->flags & ASOCKD__STATE__OP__FLAG__BEHIND_MISSED;
     if (op->is_counted) {
         s->op_count++;
         sock->op_count++;

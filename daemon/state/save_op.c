@@ -128,6 +128,7 @@ static uint32_t flags_of(const struct op *op)
            (op->is_counted ? ASOCKD__STATE__OP__FLAG__COUNTED : 0u) |
            (op->has_begun ? ASOCKD__STATE__OP__FLAG__BEGUN : 0u) |
            (op->is_reference ? ASOCKD__STATE__OP__FLAG__REFERENCE : 0u) |
+           (op->is_behind_missed ? ASOCKD__STATE__OP__FLAG__BEHIND_MISSED : 0u) |
            (ends_receiving ? ASOCKD__STATE__OP__FLAG__ENDS_RECEIVING : 0u);
 }
 

@@ -110,6 +110,7 @@ int verb_shutdown(struct op *op, const struct call *call)
     }
     op->class = &shutdown_class;
     op->has_begun = op->ends_sending = true;
+    op->is_behind_missed = sock->send_side == SIDE_MISSED;
     if (sock->send_side == SIDE_OPEN)
         sock->send_side = SIDE_SHUT;
     sock->shutdown_count++;

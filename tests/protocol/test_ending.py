@@ -162,6 +162,37 @@ class Shutdown(EndingTest):
         wire.send(wire.make_close(6, 1))
         self.reset_by(peer)
 
+    def check_missed(self, last):
+        """Of two that end the sending side a send was refused by the first one, which is cancelled."""
+        wire = self.wire()
+        peer, sent, _ = self.stalled(wire)
+        wire.send(wire.shutdown(1, 1, pb.HOW_SEND), wire.make_send(2, 1, b"missed"), last, wire.cancel(4, 1, 1))
+        self.assertEqual(wire.completion(2).error, pb.ERROR_SHUTDOWN)
+        for op in (1, 3):
+            self.assertEqual(wire.completion(op).error, pb.ERROR_OPERATION_ABORTED)
+        self.assertEqual(len(self.read_all(peer, sent)), sent)
+        wire.send(wire.make_close(6, 1))
+        self.reset_by(peer)
+
+    def test_s28_no_end_behind_a_send_that_was_refused(self):
+        """A second shutdown would let the stream look whole without that send."""
+        self.check_missed(Wire.shutdown(3, 1, pb.HOW_SEND))
+
+    def test_s28_no_disconnect_behind_a_send_that_was_refused(self):
+        self.check_missed(Wire.make_disconnect(3, 1))
+
+    def test_s39_two_shutdowns_in_front_of_a_send_that_is_refused(self):
+        """The second one ends the stream where the first one would have."""
+        wire = self.wire()
+        peer, sent, _ = self.stalled(wire)
+        wire.send(wire.shutdown(1, 1, pb.HOW_SEND), wire.shutdown(2, 1, pb.HOW_SEND), wire.make_send(3, 1, b"refused"),
+                  wire.shutdown(4, 1, pb.HOW_SEND), wire.cancel(5, 1, 1))
+        self.assertEqual(wire.completion(3).error, pb.ERROR_SHUTDOWN)
+        self.assertEqual(wire.completion(1).error, pb.ERROR_OPERATION_ABORTED)
+        self.assertEqual(len(self.read_all(peer)), sent)
+        for op in (2, 4):
+            self.assertEqual(wire.completion(op).error, pb.ERROR_SUCCESS)
+
     def test_s39_an_empty_send_behind_a_cancelled_shutdown_is_not_missed(self):
         wire = self.wire()
         peer, sent, _ = self.stalled(wire)
