@@ -393,26 +393,38 @@ static void add_arrivals(struct program *program)
     }
 }
 
+/* Up to three of these behind each step. */
+static void add_between(struct program *program, uint64_t number, const enum step_kind *kinds,
+                        unsigned int count)
+{
+    struct program before = *program;
+
+    program->count = 0;
+    for (uint32_t i = 0; i < before.count && program->count < STEPS_MAX; i++) {
+        uint64_t salt = sim_mix(program->seed, number + i);
+
+        program->steps[program->count++] = before.steps[i];
+        for (unsigned int k = (unsigned int)(salt % 4); k > 0; k--) {
+            salt = sim_mix(salt, k);
+            program_add_step(program, kinds[salt % count], salt / 8);
+        }
+    }
+}
+
 /* In some programs there are lent connections between the other steps. */
 static void add_lent(struct program *program)
 {
     static const enum step_kind kinds[] = {STEP_LEND,     STEP_LEND,     STEP_LENT_USE,
                                            STEP_LENT_USE, STEP_LENT_USE, STEP_LENT_USE,
                                            STEP_LENT_USE, STEP_LENT_END};
-    struct program before = *program;
+    /* A client without the library reads late what was lent to it. */
+    static const enum step_kind late[] = {STEP_RAW_LEND, STEP_RAW_LEND, STEP_RAW_LEND,
+                                          STEP_RAW_MUTE, STEP_WORLD};
 
-    if (sim_mix(program->seed, 47) % 5)
-        return;
-    program->count = 0;
-    for (uint32_t i = 0; i < before.count && program->count < STEPS_MAX; i++) {
-        uint64_t salt = sim_mix(program->seed, 3000 + i);
-
-        program->steps[program->count++] = before.steps[i];
-        for (unsigned int k = (unsigned int)(salt % 4); k > 0; k--) {
-            salt = sim_mix(salt, k);
-            program_add_step(program, kinds[salt % 8], salt / 8);
-        }
-    }
+    if (sim_mix(program->seed, 47) % 5 == 0)
+        add_between(program, 3000, kinds, 8);
+    else if (sim_mix(program->seed, 53) % 8 == 0)
+        add_between(program, 5000, late, 5);
 }
 
 /* The peer of this connect neither writes nor ends anything by itself (peer_set_manner()). */

@@ -86,7 +86,7 @@ static void take(struct lent *l, asock_op *op)
     sim_trace("  lent %u: tcp %u", l->number, l->tcp->index);
 }
 
-static bool is_short(void)
+bool lent_may_be_refused(void)
 {
     return sim.faults & (1u << FAULT_ALLOC | 1u << FAULT_LIBRARY_ALLOC | 1u << FAULT_NO_MEMORY |
                          1u << FAULT_SMALL_LIMITS);
@@ -100,7 +100,7 @@ static void on_connected(asock_op *op, void *userdata)
         sim_fail("told-twice: the connect of lent %u", l->number);
     l->op = NULL;
     sim_trace("  lent %u: %s", l->number, asock_error_name(asock_op_get_error(op)));
-    if (asock_op_get_error(op) == ASOCK_NO_BUFFER_SPACE && !is_short())
+    if (asock_op_get_error(op) == ASOCK_NO_BUFFER_SPACE && !lent_may_be_refused())
         sim_fail("refused-lent: connect %u", l->number);
     if (asock_op_get_error(op) == 0)
         take(l, op);

@@ -13,11 +13,13 @@
 #define LENT_STEP_KINDS(X)                                                                         \
     X(LEND)     /* slot, how, context, where to */                                                 \
     X(LENT_USE) /* slot, what, length */                                                           \
-    X(LENT_END) /* slot, what goes first */
+    X(LENT_END) /* slot, what goes first */                                                        \
+    X(RAW_LEND) /* slot, how many, what is closed, how */
 
 /* A connect to such a port is one of these. */
 #define LENT_PORT_FIRST 900u
 #define LENTS_MAX 96u
+#define LENT_PORT_RAW 999u
 
 struct client;
 struct step;
@@ -26,7 +28,11 @@ struct tcp;
 void step_lend(const struct step *step);
 void step_lent_use(const struct step *step);
 void step_lent_end(const struct step *step);
+/* raw_steps.c: a client that closes sockets whose descriptors it has not fetched. */
+void step_raw_lend(const struct step *step);
 
+/* There may be too little memory, or too small limits. */
+bool lent_may_be_refused(void);
 /* How the peer of such a connection behaves; false: it is none. */
 bool lent_assign(struct tcp *tcp);
 /* Between turns: what was lent is in the daemon's hand, and what was given in the program's. */

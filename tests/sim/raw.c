@@ -9,6 +9,7 @@
 #include "proto/frame.h"
 #include "tests/sim/inbound.h"
 #include "tests/sim/kernel.h"
+#include "tests/sim/lent.h"
 #include "tests/sim/raw_state.h"
 #include "tests/sim/relay.h"
 #include "tests/sim/watch.h"
@@ -212,6 +213,8 @@ static void completed(struct raw *raw, const struct reply *reply, const struct f
         accepted(raw, op, reply);
     if (op->verb == VERB_RECEIVE && !reply->error)
         received(raw, op, frame);
+    if (op->verb == VERB_CONNECT && reply->error == ERR_NO_BUFFER_SPACE && !lent_may_be_refused())
+        sim_fail("refused-lent: op %llu of a raw client", (unsigned long long)op->token);
     if (op->verb == VERB_BIND && !reply->error && !raw->ids[op->id].has_closed)
         raw->ids[op->id].port = reply->connected.local.port;
     if (op->verb == VERB_LISTEN && !reply->error && raw->ids[op->id].state == ID_OPEN)

@@ -11,7 +11,7 @@
 #define RAW_IDS 33
 #define RAW_OPS 128
 
-enum id_state { ID_FREE, ID_OPEN, ID_LISTENING, ID_KEPT, ID_ACCEPTED };
+enum id_state { ID_FREE, ID_OPEN, ID_LISTENING, ID_KEPT, ID_ACCEPTED, ID_LENT };
 
 struct raw_op {
     uint64_t token; /* 0: none */

@@ -6,6 +6,8 @@
 #include "proto/endpoint.h"
 #include "tests/sim/daemon.h"
 #include "tests/sim/inbound.h"
+#include "tests/sim/kernel.h"
+#include "tests/sim/lent.h"
 #include "tests/sim/policies.h"
 #include "tests/sim/raw_state.h"
 #include "tests/sim/steps.h"
@@ -49,14 +51,12 @@ struct raw_op *raw_request(struct raw *raw, struct request *r, const void *paylo
     return op;
 }
 
-void step_raw_join(const struct step *step)
+static void join(struct raw *raw, uint32_t sockets)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    struct raw *raw = &raws[step->a % RAW_CLIENTS];
-    struct request hello = {
-        .verb = VERB_HELLO,
-        .hello = {.version = 1, .sockets = RAW_IDS - 1, .ops = 512, .name = "raw"}};
-    bool is_control = step->a % RAW_CLIENTS == RAW_CLIENTS - 1;
+    struct request hello = {.verb = VERB_HELLO,
+                            .hello = {.version = 1, .sockets = sockets, .ops = 512, .name = "raw"}};
+    bool is_control = raw == &raws[RAW_CLIENTS - 1];
     enum actor before = sim.actor;
     uint8_t head[CODEC_REQUEST_MAX];
     long n = asock_codec_encode_request(&hello, 0, head, sizeof(head));
@@ -76,6 +76,11 @@ void step_raw_join(const struct step *step)
         raw->has_ended = true;
     sim.actor = before;
     byte_queue_append(&raw->out, head, (size_t)n);
+}
+
+void step_raw_join(const struct step *step)
+{
+    join(&raws[step->a % RAW_CLIENTS], RAW_IDS - 1);
 }
 
 /* There is room for some more ops. */
@@ -210,6 +215,52 @@ void step_raw_close(const struct step *step)
         raw->before[close.socket] = raw->ids[close.socket];
         raw->ids[close.socket] = (struct raw_id){.state = ID_FREE};
     }
+}
+
+static void lend(struct raw *raw, uint32_t how)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(LENT_PORT_RAW)};
+    struct request open = {.verb = VERB_OPEN}, connect = {.verb = VERB_CONNECT};
+    uint32_t id = 0;
+
+    if (!is_ready(raw) || free_ids(raw, 1, &id) == 0)
+        return;
+    to.sin_addr.s_addr = htonl(0x0a000000 | HOST_ACCEPTS);
+    raw->ids[id] = (struct raw_id){.state = ID_LENT};
+    open.socket = connect.socket = id;
+    asock_endpoint_from((const struct sockaddr *)&to, sizeof(to), &connect.connect.endpoint);
+    connect.connect.lend = how % 3 ? LEND_GIVEN : LEND_HELD;
+    connect.timeout_ms = how / 3 % 4 ? 0 : 50;
+    request_of(raw, &open, NULL, 0);
+    request_of(raw, &connect, NULL, 0);
+}
+
+/* Whether the descriptor has come or not. */
+static void close_lent(struct raw *raw, uint32_t number)
+{
+    struct request close = {.verb = VERB_CLOSE};
+    uint32_t id = some_id(raw, ID_LENT, number);
+
+    if (!is_ready(raw) || !id || raw->before[id].has_closed)
+        return;
+    close.socket = id;
+    request_of(raw, &close, NULL, 0);
+    raw->before[id] = raw->ids[id];
+    raw->before[id].has_closed = true;
+    raw->ids[id] = (struct raw_id){.state = ID_FREE};
+}
+
+/* With few sockets it meets what it may have on the way to it. */
+void step_raw_lend(const struct step *step)
+{
+    struct raw *raw = &raws[step->a % (RAW_CLIENTS - 1)];
+
+    if (!raw->is_there)
+        join(raw, 3);
+    for (uint32_t i = 0; i < step->b % 4; i++)
+        close_lent(raw, step->c + i);
+    for (uint32_t i = 0; i < 1 + step->b / 4 % 3; i++)
+        lend(raw, step->d + i);
 }
 
 static bool may_cancel(const struct raw_op *op)

@@ -260,6 +260,7 @@ static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_RELAY_CLOSE] = step_relay,
     [STEP_RELAY_MUTE] = step_relay,
     [STEP_LEND] = step_lend,
+    [STEP_RAW_LEND] = step_raw_lend,
     [STEP_LENT_USE] = step_lent_use,
     [STEP_LENT_END] = step_lent_end,
 };
