@@ -2,7 +2,8 @@
 /*
  * Happy path: what learn mode has allowed, and who was denied what within the last hour, go over
  * with their counts. Each has a bound, and is kept within that again: what has no room is counted.
- * Failures: no memory; a name, an address or a verb that is none.
+ * Failures: no memory. A verb, a protocol or an address that this version does not know: that entry
+ * is only counted, because nobody's connections depend on it.
  */
 #include "daemon/state/history.h"
 
@@ -152,8 +153,10 @@ static int restore_learned(struct state_restorer *r, const Asockd__State__Learne
     struct host host;
 
     if (from->port > UINT16_MAX || from->protocol >= POLICY_PROTOCOLS ||
-        strlen(from->file) > TEXT_MAX || host_parse(from->host, &host) < 0)
-        return restore_fail(r, "a learned rule is invalid");
+        strlen(from->file) > TEXT_MAX || host_parse(from->host, &host) < 0) {
+        learn_restore_dropped(r->worker->learn, from->count);
+        return 0;
+    }
     return learn_restore(r->worker->learn, &past);
 }
 
@@ -188,15 +191,18 @@ static int restore_denial(struct state_restorer *r, const Asockd__State__Denial 
         .rule = from->rule,
         .reason = from->reason,
     };
-    int e;
+    int e = -EINVAL;
 
-    if (from->serial == 0 || from->serial > SERIAL_MAX || from->port > UINT16_MAX ||
-        !has_texts(from) || !restore_endpoint(from->remote, &past.remote) ||
-        !restore_endpoint(from->local, &past.local))
-        return restore_fail(r, "a denial is invalid");
-    snprintf(past.comm, sizeof(past.comm), "%s", from->comm);
-    e = recent_restore(r->worker->recent, &past);
-    return e == -EINVAL ? restore_fail(r, "a denial is invalid") : e;
+    if (from->serial > 0 && from->serial <= SERIAL_MAX && from->port <= UINT16_MAX &&
+        has_texts(from) && restore_endpoint(from->remote, &past.remote) &&
+        restore_endpoint(from->local, &past.local)) {
+        snprintf(past.comm, sizeof(past.comm), "%s", from->comm);
+        e = recent_restore(r->worker->recent, &past);
+    }
+    if (e != -EINVAL)
+        return e;
+    recent_restore_dropped(r->worker->recent, from->count);
+    return 0;
 }
 
 int history_restore(struct state_restorer *r, const Asockd__State__Daemon *from)

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "daemon/audit/recent.h"
+#include "daemon/policy/learn.h"
 #include "tests/lib/suite.h"
 #include "tests/unit/state_parts.h"
 
@@ -112,41 +114,6 @@ static void drain_that_is_given(struct parts *p)
 {
     p->four.drained.lent = &p->four.given;
 }
-static void learned_no_name(struct parts *p)
-{
-    p->four.learned.host = (char *)(uintptr_t) "*\nAllow=tcp";
-}
-static void learned_no_port(struct parts *p)
-{
-    p->four.learned.port = 65536;
-}
-static void learned_no_protocol(struct parts *p)
-{
-    p->four.learned.protocol = 2;
-}
-static void denial_of_nothing(struct parts *p)
-{
-    p->four.denial.verb = (char *)(uintptr_t) "think";
-}
-static void denial_without_serial(struct parts *p)
-{
-    p->four.denial.serial = 0;
-}
-static void denial_with_a_long_command(struct parts *p)
-{
-    static char comm[100];
-
-    p->four.denial.comm = memset(comm, 'a', sizeof(comm) - 1);
-}
-static void denial_of_an_odd_address(struct parts *p)
-{
-    static Asockd__State__Endpoint odd;
-
-    asockd__state__endpoint__init(&odd);
-    odd.address = (ProtobufCBinaryData){3, p->address};
-    p->four.denial.local = &odd;
-}
-
 static void (*const wrongs[])(struct parts *p) = {
     lent_without,
     lent_is_client,
@@ -172,13 +139,6 @@ static void (*const wrongs[])(struct parts *p) = {
     drain_of_a_later_id,
     drain_with_a_long_key,
     drain_that_is_given,
-    learned_no_name,
-    learned_no_port,
-    learned_no_protocol,
-    denial_of_nothing,
-    denial_without_serial,
-    denial_with_a_long_command,
-    denial_of_an_odd_address,
 };
 
 START_LOOP_TEST(test_what_cannot_be_is_refused, 0, sizeof(wrongs) / sizeof(wrongs[0]))
@@ -196,6 +156,80 @@ START_LOOP_TEST(test_what_cannot_be_is_refused, 0, sizeof(wrongs) / sizeof(wrong
     taker_make_format(&t, 4);
     ck_assert_int_eq(taker_take_prepared(&t, &p), -EBADMSG);
     ck_assert_ptr_nonnull(t.r.what);
+    taker_free(&t);
+}
+END_TEST
+
+/* ---- what the administrator looks at: nobody's connections depend on it ---- */
+
+static void learned_of_nobody(struct parts *p)
+{
+    p->four.learned.host = (char *)(uintptr_t) "*\nAllow=tcp";
+}
+static void learned_no_port(struct parts *p)
+{
+    p->four.learned.port = 65536;
+}
+static void learned_of_a_later_protocol(struct parts *p)
+{
+    p->four.learned.protocol = 2;
+}
+static void denial_of_a_later_verb(struct parts *p)
+{
+    p->four.denial.verb = (char *)(uintptr_t) "think";
+}
+static void denial_without_serial(struct parts *p)
+{
+    p->four.denial.serial = 0;
+}
+static void denial_with_a_long_command(struct parts *p)
+{
+    static char comm[100];
+
+    p->four.denial.comm = memset(comm, 'a', sizeof(comm) - 1);
+}
+static void denial_of_a_later_family(struct parts *p)
+{
+    static Asockd__State__Endpoint odd;
+
+    asockd__state__endpoint__init(&odd);
+    odd.address = (ProtobufCBinaryData){3, p->address};
+    p->four.denial.local = &odd;
+}
+
+static const struct unknown {
+    void (*spoil)(struct parts *p);
+    uint64_t learned, denied; /* that are only counted then */
+} unknowns[] = {
+    {learned_of_nobody, 2 + 9, 3},           {learned_no_port, 2 + 9, 3},
+    {learned_of_a_later_protocol, 2 + 9, 3}, {denial_of_a_later_verb, 2, 3 + 4},
+    {denial_without_serial, 2, 3 + 4},       {denial_with_a_long_command, 2, 3 + 4},
+    {denial_of_a_later_family, 2, 3 + 4},
+};
+
+/* A later version may have others. The entry is counted, and all clients stay. */
+START_LOOP_TEST(test_what_is_not_known_is_counted, 0, sizeof(unknowns) / sizeof(unknowns[0]))
+{
+    const struct unknown *unknown = &unknowns[_i];
+    struct worker *w;
+    struct parts p;
+    struct taker t;
+
+    parts_fill(&p);
+    parts_fill_format_2(&p);
+    parts_fill_format_3(&p);
+    parts_fill_format_4(&p);
+    unknown->spoil(&p);
+    taker_prepare(&t);
+    taker_make_history(&t);
+    taker_make_format(&t, 4);
+    w = &t.core->worker;
+    ck_assert_int_eq(taker_take_prepared(&t, &p), 0);
+    ck_assert(!taker_session(&t)->is_unfit);
+    ck_assert_uint_eq(learn_dropped(w->learn), unknown->learned);
+    ck_assert_uint_eq(recent_dropped(w->recent), unknown->denied);
+    ck_assert_int_eq(!learn_rule_at(w->learn, 0), unknown->learned > 2);
+    ck_assert_int_eq(!recent_next(w->recent, NULL), unknown->denied > 3);
     taker_free(&t);
 }
 END_TEST
