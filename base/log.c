@@ -111,6 +111,11 @@ unsigned long long asock_log_lost(void)
     return log_lost;
 }
 
+void asock_log_add_lost(unsigned long long lines)
+{
+    log_lost += lines;
+}
+
 /* What a client can put into a line must not be able to start another one. */
 static size_t escape(char *out, size_t cap, const char *text)
 {

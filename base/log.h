@@ -21,6 +21,8 @@ enum log_level {
 void asock_log_setup(enum log_level most);
 /* Lines so far. */
 unsigned long long asock_log_lost(void);
+/* Lines that a process before this one has lost. */
+void asock_log_add_lost(unsigned long long lines);
 void asock_log(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_error(...) asock_log(LOG_LEVEL_ERROR, __VA_ARGS__)

@@ -248,6 +248,8 @@ libasockd_la_SOURCES = \
 	daemon/state/restore.h \
 	daemon/state/restore_session.c \
 	daemon/state/restore_socket.c \
+	daemon/state/rules.c \
+	daemon/state/rules.h \
 	daemon/state/save.c \
 	daemon/state/save.h \
 	daemon/state/save_op.c \

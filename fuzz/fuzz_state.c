@@ -11,6 +11,7 @@
 
 #include "base/list.h"
 #include "daemon/audit/recent.h"
+#include "daemon/audit/rule_counts.h"
 #include "daemon/core/loop.h"
 #include "daemon/core/quota.h"
 #include "daemon/names/resolver.h"
@@ -85,7 +86,8 @@ static void begin(struct daemon *d)
     d->worker.policy = policy_new(POLICY_DENY);
     d->worker.learn = learn_new();
     d->worker.recent = recent_new(&d->worker);
-    MUST(d->worker.policy && d->worker.learn && d->worker.recent);
+    d->worker.rule_counts = rule_counts_new();
+    MUST(d->worker.policy && d->worker.learn && d->worker.recent && d->worker.rule_counts);
     MUST(resolver_new(d->worker.loop, NULL, &d->worker.resolver) == 0);
     MUST(hangups_new(&d->worker, sock_hung_up, &d->worker.hangups) == 0);
     MUST(apart_new(&d->worker, &d->worker.apart) == 0);
@@ -130,6 +132,7 @@ static void end(struct daemon *d, int lock)
     MUST(w->fds_used == 0);
     learn_free(w->learn);
     recent_free(w->recent);
+    rule_counts_free(w->rule_counts);
     for (int i = 0; i < QUOTA_RESOURCES; i++)
         MUST(quota_usage(w->quota, (enum quota_resource)i).used == 0);
     for (int i = 0; i < DESCRIPTORS; i++)

@@ -12,6 +12,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -248,6 +249,35 @@ struct audit_stats audit_stats(struct audit *audit)
         .dropped = audit->dropped,
         .refused = audit->refused,
     };
+}
+
+void audit_add_stats(struct audit *audit, uint64_t entries, uint64_t dropped, uint64_t refused)
+{
+    audit->entries += entries;
+    audit->dropped += dropped;
+    audit->refused += refused;
+}
+
+const struct audit_denials *audit_denials(const struct audit *audit)
+{
+    return &audit->denials;
+}
+
+int audit_restore_denial(struct audit *audit, const struct audit_denial_past *past)
+{
+    struct worker *w = audit->worker;
+    struct quota *quota;
+    char key[16];
+    int r;
+
+    snprintf(key, sizeof(key), "%u", (unsigned int)past->user);
+    quota = quota_child(w->quota, QUOTA_USER, key);
+    if (!quota)
+        return -ENOMEM;
+    r = audit_denials_restore(&audit->denials, quota, past, w->clock());
+    quota_unref(quota);
+    watch_denials(audit);
+    return r == -EINVAL ? 0 : r;
 }
 
 void audit_stop(struct audit *audit)

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/audit/denials.h"
 #include "daemon/audit/entry.h"
 #include "daemon/core/loop.h"
 #include "daemon/policy/policy.h"
@@ -59,10 +60,19 @@ void audit_tell(struct audit *audit, const struct audit_entry *entry, struct aud
 /* Repeats of a denial are summed up. */
 void audit_deny(struct audit *audit, const struct audit_entry *entry);
 
+/*
+ * From one process to the next: the denials whose repeats are summed up, and how their keys are
+ * written. And one of them, charged to its user's memory: 0, or -ENOMEM.
+ */
+const struct audit_denials *audit_denials(const struct audit *audit);
+int audit_restore_denial(struct audit *audit, const struct audit_denial_past *past);
+
 /* Records the summaries that are not due yet: the daemon ends. */
 void audit_stop(struct audit *audit);
 /* Everything has been taken. */
 bool audit_is_idle(struct audit *audit);
 struct audit_stats audit_stats(struct audit *audit);
+/* What another process has counted before. */
+void audit_add_stats(struct audit *audit, uint64_t entries, uint64_t dropped, uint64_t refused);
 
 #endif

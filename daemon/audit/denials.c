@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/audit/denials.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "daemon/core/quota.h"
-
-#define DESCRIPTION_MAX 640u
 
 /* Different denials of one user. */
 struct user {
@@ -110,25 +110,35 @@ static struct user *user_of(struct audit_denials *d, uint32_t id)
 }
 
 /* Charged, with what is kept of its user. NULL: no room. */
-static struct denial *denial_new(const struct audit_entry *entry, const char *key, size_t len)
+static struct denial *denial_new(struct quota *quota, const char *key, size_t len)
 {
-    size_t size = sizeof(struct denial) + len + DESCRIPTION_MAX;
+    size_t size = sizeof(struct denial) + len + AUDIT_DESCRIPTION_MAX;
     size_t charged = size + sizeof(struct user);
     struct denial *denial;
 
-    if (quota_charge(entry->quota, QUOTA_MEMORY, charged) < 0)
+    if (quota_charge(quota, QUOTA_MEMORY, charged) < 0)
         return NULL;
     denial = mem_zalloc(1, size);
     if (!denial) {
-        quota_uncharge(entry->quota, QUOTA_MEMORY, charged);
+        quota_uncharge(quota, QUOTA_MEMORY, charged);
         return NULL;
     }
-    denial->quota = entry->quota ? quota_ref(entry->quota) : NULL;
+    denial->quota = quota ? quota_ref(quota) : NULL;
     denial->size = (uint32_t)charged;
     denial->key_len = (uint32_t)len;
     memcpy(denial->key, key, len);
-    audit_entry_describe(entry, denial->key + len, DESCRIPTION_MAX);
     return denial;
+}
+
+static void add(struct audit_denials *d, struct denial *denial, struct user *user, uint64_t hash,
+                uint64_t until)
+{
+    denial->hash = hash;
+    denial->until = until;
+    denial->user = user;
+    user->count++;
+    list_append(&d->denials[hash % AUDIT_DENIAL_BUCKETS], &denial->node);
+    list_append(&d->fifo, &denial->fifo);
 }
 
 enum taken { IS_REPEAT, IS_NEW, HAS_NO_PLACE };
@@ -151,17 +161,13 @@ static enum taken take(struct audit_denials *d, const struct audit_entry *entry,
     if (!user)
         return HAS_NO_PLACE;
     if (user->count < most)
-        denial = denial_new(entry, key, len);
+        denial = denial_new(entry->quota, key, len);
     if (!denial) {
         forget_unused(user);
         return HAS_NO_PLACE;
     }
-    denial->hash = hash;
-    denial->until = now + AUDIT_PERIOD_MS;
-    denial->user = user;
-    user->count++;
-    list_append(&d->denials[hash % AUDIT_DENIAL_BUCKETS], &denial->node);
-    list_append(&d->fifo, &denial->fifo);
+    audit_entry_describe(entry, denial->key + len, AUDIT_DESCRIPTION_MAX);
+    add(d, denial, user, hash, now + AUDIT_PERIOD_MS);
     return IS_NEW;
 }
 
@@ -239,4 +245,69 @@ uint64_t audit_denials_due(const struct audit_denials *d)
     uint64_t due = first ? first->until : UINT64_MAX;
 
     return d->others > 0 && d->others_until < due ? d->others_until : due;
+}
+
+/* ---- from one process to the next ---- */
+
+uint32_t audit_denials_count(const struct audit_denials *d)
+{
+    uint32_t count = 0;
+
+    list_for_each (&d->fifo, it)
+        count++;
+    return count;
+}
+
+bool audit_denials_each(const struct audit_denials *d, const void **place,
+                        struct audit_denial_past *ret)
+{
+    const struct list *at = *place ? *place : &d->fifo;
+    const struct denial *denial;
+
+    if (at->next == &d->fifo)
+        return false;
+    denial = container_of(at->next, struct denial, fifo);
+    *ret = (struct audit_denial_past){
+        .key = denial->key,
+        .description = denial->key + denial->key_len,
+        .key_len = denial->key_len,
+        .user = denial->user->id,
+        .until = denial->until,
+    };
+    *place = at->next;
+    return true;
+}
+
+/* A period that begins now ends behind it, and none that is there does. */
+static uint64_t end_of_period(const struct audit_denials *d, uint64_t until, uint64_t now)
+{
+    uint64_t latest = now + AUDIT_PERIOD_MS, earliest = 0;
+
+    if (!list_is_empty(&d->fifo))
+        earliest = container_of(d->fifo.prev, struct denial, fifo)->until;
+    if (until < earliest)
+        until = earliest;
+    return until < latest ? until : latest;
+}
+
+int audit_denials_restore(struct audit_denials *d, struct quota *quota,
+                          const struct audit_denial_past *past, uint64_t now)
+{
+    uint64_t hash = hash_of(past->key, past->key_len);
+    struct denial *denial;
+    struct user *user;
+
+    if (find(d, hash, past->key, past->key_len))
+        return -EINVAL;
+    user = user_of(d, past->user);
+    if (!user)
+        return -ENOMEM;
+    denial = denial_new(quota, past->key, past->key_len);
+    if (!denial) {
+        forget_unused(user);
+        return -ENOMEM;
+    }
+    snprintf(denial->key + past->key_len, AUDIT_DESCRIPTION_MAX, "%s", past->description);
+    add(d, denial, user, hash, end_of_period(d, past->until, now));
+    return 0;
 }

@@ -19,6 +19,7 @@
 #include "daemon/identity/identity.h"
 
 #define AUDIT_DENIAL_BUCKETS 256u
+#define AUDIT_DESCRIPTION_MAX 640u /* with the NUL */
 
 struct audit_denials {
     struct list fifo; /* all entries; all periods are equally long, so the first ends first */
@@ -40,5 +41,23 @@ bool audit_denials_take(struct audit_denials *d, struct audit_entry *entry, uint
 size_t audit_denials_next(struct audit_denials *d, uint64_t now, char *out, size_t cap);
 /* When the next period ends; UINT64_MAX: none runs. */
 uint64_t audit_denials_due(const struct audit_denials *d);
+
+/*
+ * From one process to the next: what has been recorded, in the order in which the periods end. Its
+ * repeats are recorded by the process that has counted them.
+ */
+struct audit_denial_past {
+    const char *key, *description;
+    size_t key_len;
+    uint32_t user;
+    uint64_t until;
+};
+uint32_t audit_denials_count(const struct audit_denials *d);
+/* The one behind that, or the first; false: there is none. *place: NULL to begin with. */
+bool audit_denials_each(const struct audit_denials *d, const void **place,
+                        struct audit_denial_past *ret);
+/* quota: its user's, or NULL. -ENOMEM: no memory, or no room in the quota; -EINVAL: it is there. */
+int audit_denials_restore(struct audit_denials *d, struct quota *quota,
+                          const struct audit_denial_past *past, uint64_t now);
 
 #endif

@@ -14,6 +14,8 @@
 #define RESTRICTION 2u
 #define FIRST_RULE 3u
 
+static const char *const names[FIRST_RULE] = {"other", "none", "restriction"};
+
 struct rule_count {
     char *name;
     uint64_t count;
@@ -86,6 +88,20 @@ void rule_counts_add(struct rule_counts *counts, const char *rule)
         counts->last = number;
 }
 
+void rule_counts_restore(struct rule_counts *counts, const char *rule, uint64_t count)
+{
+    unsigned int number = OTHER;
+
+    if (!counts)
+        return;
+    for (unsigned int i = 0; i < FIRST_RULE; i++)
+        if (strcmp(rule, names[i]) == 0)
+            number = i;
+    if (strchr(rule, ':'))
+        number = find(counts, rule);
+    counts->rules[number].count += count;
+}
+
 void rule_counts_clear(struct rule_counts *counts)
 {
     if (!counts)
@@ -101,8 +117,6 @@ void rule_counts_clear(struct rule_counts *counts)
 bool rule_counts_at(const struct rule_counts *counts, unsigned int number, const char **ret_rule,
                     uint64_t *ret_count)
 {
-    static const char *const names[] = {"other", "none", "restriction"};
-
     if (!counts || number >= counts->used)
         return false;
     *ret_rule = number < FIRST_RULE ? names[number] : counts->rules[number].name;

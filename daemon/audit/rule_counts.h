@@ -19,6 +19,11 @@ struct rule_counts *rule_counts_free(struct rule_counts *counts); /* accepts NUL
 
 /* rule: "file:line"; "": none. counts may be NULL. */
 void rule_counts_add(struct rule_counts *counts, const char *rule);
+/*
+ * What another process has counted. rule: as above, or a name that rule_counts_at() has for several
+ * of them; an unknown one is "other". counts may be NULL.
+ */
+void rule_counts_restore(struct rule_counts *counts, const char *rule, uint64_t count);
 /* Another policy is in force, whose lines are other rules. counts may be NULL. */
 void rule_counts_clear(struct rule_counts *counts);
 /* False: there are not so many. The name is printable ASCII and belongs to counts. */

@@ -431,3 +431,8 @@ uint64_t quota_refusals(const struct quota *q, enum quota_resource resource)
 {
     return q->refusals[resource];
 }
+
+void quota_add_refusals(struct quota *q, enum quota_resource resource, uint64_t n)
+{
+    q->refusals[resource] += n;
+}

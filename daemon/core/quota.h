@@ -42,7 +42,7 @@ enum quota_resource {
     QUOTA_LINGERS,  /* sockets whose close goes on */
     QUOTA_ATTEMPTS, /* attempts of a connect that run beside the first one */
     QUOTA_AUDIT,    /* bytes of audit entries that were not written yet */
-    QUOTA_RESOURCES
+    QUOTA_RESOURCES /* a state has numbers in this order: a new one comes last */
 };
 
 enum quota_level { QUOTA_DAEMON, QUOTA_LISTENER, QUOTA_USER, QUOTA_UNIT, QUOTA_SESSION };
@@ -115,5 +115,6 @@ const struct quota *quota_at(const struct quota *q, enum quota_level level);
 struct quota_usage quota_usage(const struct quota *q, enum quota_resource resource);
 /* How often a charge was refused, in all nodes below q, which is the daemon's own node. */
 uint64_t quota_refusals(const struct quota *q, enum quota_resource resource);
+void quota_add_refusals(struct quota *q, enum quota_resource resource, uint64_t n); /* likewise */
 
 #endif

@@ -6,6 +6,9 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "daemon/audit/audit.h"
+
 static const struct {
     const char *name;
     size_t offset, count;
@@ -43,23 +46,94 @@ static const struct {
 
 #define KNOWN (sizeof(known) / sizeof(known[0]))
 
-static_assert(KNOWN <= STATE_COUNTERS, "room for all of them");
+#define MORE 7u
+
+static_assert(KNOWN + MORE <= STATE_COUNTERS, "room for all of them");
+
+static void save(struct state_counters *room, Asockd__State__Daemon *to, const char *name,
+                 const uint64_t *values, size_t count)
+{
+    Asockd__State__Counter *c = &room->counters[to->n_counters];
+
+    asockd__state__counter__init(c);
+    c->name = (char *)(uintptr_t)name;
+    c->values = (uint64_t *)(uintptr_t)values;
+    c->n_values = count;
+    room->at[to->n_counters++] = c;
+    to->counters = room->at;
+}
 
 void state_save_counters(const struct stats *stats, struct state_counters *room,
                          Asockd__State__Daemon *to)
 {
-    for (size_t i = 0; i < KNOWN; i++) {
-        Asockd__State__Counter *c = &room->counters[i];
-
-        asockd__state__counter__init(c);
-        c->name = (char *)(uintptr_t)known[i].name;
-        c->values = (uint64_t *)(uintptr_t)((const char *)stats + known[i].offset);
-        c->n_values = known[i].count;
-        room->at[i] = c;
-    }
-    to->counters = room->at;
-    to->n_counters = KNOWN;
+    for (size_t i = 0; i < KNOWN; i++)
+        save(room, to, known[i].name,
+             (const uint64_t *)(const void *)((const char *)stats + known[i].offset),
+             known[i].count);
 }
+
+/* ---- what the worker's objects count ---- */
+
+/* Each with its sum behind it. */
+static void save_histogram(struct state_counters *room, Asockd__State__Daemon *to,
+                           const char *times, const char *sum, const struct histogram *h)
+{
+    save(room, to, times, h->counts, HISTOGRAM_BOUNDS + 1);
+    save(room, to, sum, &h->sum_us, 1);
+}
+
+void state_save_more_counters(const struct worker *w, struct state_counters *room,
+                              Asockd__State__Daemon *to)
+{
+    save_histogram(room, to, "turn_times", "turn_us", &w->turns);
+    save_histogram(room, to, "wait_times", "wait_us", &w->shares.waits);
+    for (enum quota_resource r = 0; r < QUOTA_RESOURCES; r++)
+        room->refusals[r] = quota_refusals(w->quota, r);
+    save(room, to, "quota_refusals", room->refusals, QUOTA_RESOURCES);
+    room->log_lost = asock_log_lost();
+    save(room, to, "log_lost", &room->log_lost, 1);
+    if (w->audit) {
+        struct audit_stats stats = audit_stats(w->audit);
+
+        room->audit[0] = stats.entries;
+        room->audit[1] = stats.dropped;
+        room->audit[2] = stats.refused;
+        save(room, to, "audit", room->audit, STATE_AUDIT_COUNTS);
+    }
+}
+
+static bool is_named(const Asockd__State__Counter *c, const char *name, size_t count)
+{
+    return strcmp(c->name, name) == 0 && c->n_values >= count;
+}
+
+static void add(uint64_t *to, size_t count, const Asockd__State__Counter *c)
+{
+    for (size_t i = 0; i < count && i < c->n_values; i++)
+        to[i] += c->values[i];
+}
+
+/* This process has counted a little of its own already: its start may have been slow. */
+static void restore_more(struct worker *w, const Asockd__State__Counter *c)
+{
+    if (is_named(c, "turn_times", 0))
+        add(w->turns.counts, HISTOGRAM_BOUNDS + 1, c);
+    else if (is_named(c, "turn_us", 0))
+        add(&w->turns.sum_us, 1, c);
+    else if (is_named(c, "wait_times", 0))
+        add(w->shares.waits.counts, HISTOGRAM_BOUNDS + 1, c);
+    else if (is_named(c, "wait_us", 0))
+        add(&w->shares.waits.sum_us, 1, c);
+    else if (is_named(c, "quota_refusals", 0))
+        for (enum quota_resource r = 0; r < QUOTA_RESOURCES && r < c->n_values; r++)
+            quota_add_refusals(w->quota, r, c->values[r]);
+    else if (is_named(c, "log_lost", 1))
+        asock_log_add_lost(c->values[0]);
+    else if (w->audit && is_named(c, "audit", STATE_AUDIT_COUNTS))
+        audit_add_stats(w->audit, c->values[0], c->values[1], c->values[2]);
+}
+
+/* ---- in the next process ---- */
 
 static void restore(struct stats *stats, const Asockd__State__Counter *c)
 {
@@ -71,8 +145,10 @@ static void restore(struct stats *stats, const Asockd__State__Counter *c)
     }
 }
 
-void state_restore_counters(struct stats *stats, const Asockd__State__Daemon *from)
+void state_restore_counters(struct worker *w, const Asockd__State__Daemon *from)
 {
-    for (size_t i = 0; i < from->n_counters; i++)
-        restore(stats, from->counters[i]);
+    for (size_t i = 0; i < from->n_counters; i++) {
+        restore(&w->stats, from->counters[i]);
+        restore_more(w, from->counters[i]);
+    }
 }

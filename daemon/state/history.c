@@ -2,6 +2,8 @@
 /*
  * Happy path: what learn mode has allowed, and who was denied what within the last hour, go over
  * with their counts. Each has a bound, and is kept within that again: what has no room is counted.
+ * A denial that the audit has recorded within its period is known there: its repeats are summed up,
+ * each by the process that denied it.
  * Failures: no memory. A verb, a protocol or an address that this version does not know: that entry
  * is only counted, because nobody's connections depend on it.
  */
@@ -13,6 +15,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "daemon/audit/audit.h"
 #include "daemon/audit/recent.h"
 #include "daemon/core/loop.h"
 #include "daemon/names/host.h"
@@ -22,6 +25,8 @@
 
 /* Of one: the path of a policy file is the longest. */
 #define TEXT_MAX (2 * PATH_MAX)
+/* Denials whose repeats the audit sums up: those of 16 users who are denied as much as they can. */
+#define REPEATS_MAX 1024u
 /* A serial number is never used twice, and that many are never used. */
 #define SERIAL_MAX (UINT64_MAX / 2)
 
@@ -120,11 +125,49 @@ static int save_denials(const struct recent *recent, struct history_room *room,
     return 0;
 }
 
+static void fill_repeated(const struct audit_denial_past *past, Asockd__State__Repeated *to)
+{
+    asockd__state__repeated__init(to);
+    to->user = past->user;
+    to->until = past->until;
+    to->key = (ProtobufCBinaryData){past->key_len, (uint8_t *)(uintptr_t)past->key};
+    to->description = save_text(past->description);
+}
+
+/* Of more than REPEATS_MAX, those whose periods end last. */
+static int save_repeats(const struct audit_denials *denials, struct history_room *room,
+                        Asockd__State__Daemon *to)
+{
+    uint32_t count = audit_denials_count(denials);
+    uint32_t skipped = count > REPEATS_MAX ? count - REPEATS_MAX : 0;
+    struct audit_denial_past past;
+    const void *place = NULL;
+
+    if (count == 0)
+        return 0;
+    room->repeats = mem_zalloc(count - skipped, sizeof(*room->repeats));
+    room->repeat_at = mem_zalloc(count - skipped, sizeof(struct _Asockd__State__Repeated *));
+    if (!room->repeats || !room->repeat_at)
+        return -ENOMEM;
+    for (uint32_t i = 0; audit_denials_each(denials, &place, &past); i++) {
+        if (i < skipped)
+            continue;
+        fill_repeated(&past, &room->repeats[to->n_repeats]);
+        room->repeat_at[to->n_repeats] = &room->repeats[to->n_repeats];
+        to->n_repeats++;
+    }
+    to->repeats = room->repeat_at;
+    to->repeats_format = denials->format;
+    return 0;
+}
+
 int history_save(const struct worker *w, struct history_room *room, Asockd__State__Daemon *to)
 {
     int r = save_learned(w->learn, room, to);
 
-    return r == 0 ? save_denials(w->recent, room, to) : r;
+    if (r == 0)
+        r = save_denials(w->recent, room, to);
+    return r == 0 && w->audit ? save_repeats(audit_denials(w->audit), room, to) : r;
 }
 
 void history_free_room(struct history_room *room)
@@ -133,6 +176,8 @@ void history_free_room(struct history_room *room)
     room->learned_at = mem_free(room->learned_at);
     room->denials = mem_free(room->denials);
     room->denial_at = mem_free(room->denial_at);
+    room->repeats = mem_free(room->repeats);
+    room->repeat_at = mem_free(room->repeat_at);
 }
 
 /* ---- the new one ---- */
@@ -205,6 +250,30 @@ static int restore_denial(struct state_restorer *r, const Asockd__State__Denial 
     return 0;
 }
 
+/* Written in another way, or of no use, it is recorded again when it is repeated. */
+static int restore_repeats(struct state_restorer *r, const Asockd__State__Daemon *from)
+{
+    struct audit *audit = r->worker->audit;
+    int e = 0;
+
+    if (!audit || from->repeats_format != audit_denials(audit)->format)
+        return 0;
+    for (size_t i = 0; e == 0 && i < from->n_repeats && i < REPEATS_MAX; i++) {
+        const Asockd__State__Repeated *repeated = from->repeats[i];
+        const struct audit_denial_past past = {
+            .key = (const char *)repeated->key.data,
+            .description = repeated->description,
+            .key_len = repeated->key.len,
+            .user = repeated->user,
+            .until = repeated->until,
+        };
+
+        if (past.key_len > 0 && past.key_len <= AUDIT_ENTRY_MAX)
+            e = audit_restore_denial(audit, &past);
+    }
+    return e;
+}
+
 int history_restore(struct state_restorer *r, const Asockd__State__Daemon *from)
 {
     const struct worker *w = r->worker;
@@ -218,5 +287,5 @@ int history_restore(struct state_restorer *r, const Asockd__State__Daemon *from)
         learn_restore_dropped(w->learn, from->learned_dropped);
     if (e == 0 && w->recent)
         recent_restore_dropped(w->recent, from->denials_dropped);
-    return e;
+    return e == 0 ? restore_repeats(r, from) : e;
 }

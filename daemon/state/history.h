@@ -2,7 +2,10 @@
 #ifndef ASOCKD_STATE_HISTORY_H
 #define ASOCKD_STATE_HISTORY_H
 
-/* What the administrator can look at: learned rules, and recent denials. */
+/*
+ * What the administrator can look at: learned rules, and recent denials. And which denials the
+ * audit has recorded, so that it sums up their repeats.
+ */
 #include "daemon/state/restore.h"
 
 /* Memory for the lists of the daemon's record. */
@@ -10,6 +13,7 @@ struct history_room {
     struct denial_room *denials;
     Asockd__State__Learned *learned, **learned_at;
     Asockd__State__Denial **denial_at;
+    Asockd__State__Repeated *repeats, **repeat_at;
 };
 
 /* room: for history_free_room(), once the record was added. -ENOMEM. */

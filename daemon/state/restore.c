@@ -17,6 +17,7 @@
 #include "daemon/state/drains.h"
 #include "daemon/state/history.h"
 #include "daemon/state/policy.h"
+#include "daemon/state/rules.h"
 
 int restore_fail(struct state_restorer *r, const char *what)
 {
@@ -187,6 +188,8 @@ static int restore_daemon(struct state_reader *in, struct state_restorer *r,
         e = restore_session_and_sockets(in, r);
     if (e == 0)
         e = drains_restore(r, from);
+    if (e == 0)
+        rules_restore(r->worker, from);
     return e == 0 ? history_restore(r, from) : e;
 }
 
@@ -212,7 +215,7 @@ int state_restore(struct state_restorer *r, struct state_reader *in)
     state_record_free(more);
     /* What was made here is not new. */
     if (e == 0) {
-        state_restore_counters(&w->stats, record->daemon);
+        state_restore_counters(w, record->daemon);
         w->next_id = r->next_id;
     }
     state_record_free(record);

@@ -29,6 +29,7 @@
 #include "daemon/state/lent.h"
 #include "daemon/state/policy.h"
 #include "daemon/state/questions.h"
+#include "daemon/state/rules.h"
 #include "daemon/state/save.h"
 #include "daemon/state/shared.h"
 #include "daemon/state/sharing.h"
@@ -49,6 +50,7 @@ void state_save_daemon(struct state_writer *out, const struct worker *w, int loc
     struct state_policy policy;
     struct drains_room drains = {.drains = NULL};
     struct history_room history = {.denials = NULL};
+    struct rules_room rules;
 
     daemon.version = save_text(PACKAGE_VERSION);
     daemon.next_id = w->next_id;
@@ -58,6 +60,8 @@ void state_save_daemon(struct state_writer *out, const struct worker *w, int loc
     daemon.sessions = sessions;
     daemon.lock = state_add_descriptor(out, lock);
     state_save_counters(&w->stats, &room, &daemon);
+    state_save_more_counters(w, &room, &daemon);
+    rules_save(w, &rules, &daemon);
     state_save_policy(w->policy, &policy, &daemon);
     if (drains_save(out, w, &drains, &daemon) < 0 || history_save(w, &history, &daemon) < 0)
         out->error = -ENOMEM;

@@ -5,6 +5,7 @@ import unittest
 
 import asockctl
 import lending
+import openmetrics
 from asockd import Daemon
 from managed import Managed
 from taking_over import TakeOverTest
@@ -18,7 +19,8 @@ class LeftTest(TakeOverTest):
 
     @classmethod
     def setUpClass(cls):
-        cls.arguments = ("--policy", lending.policy_file(cls, LOCAL))
+        cls.policy = lending.policy_file(cls, LOCAL)
+        cls.arguments = ("--policy", cls.policy)
         cls.daemon = Daemon(*cls.arguments)
 
     def draining(self):
@@ -87,11 +89,45 @@ class LeftTest(TakeOverTest):
         self.deny(wire, 3)
         self.assertEqual(self.denied().count(b"127.0.0.9"), before.count(b"127.0.0.9"))
 
+    def counters(self):
+        """{(name with suffix, label's value or None): value}"""
+        done = asockctl.run("stats", "--openmetrics", "--control", self.daemon.control_path)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        return {(family.name + suffix, next(iter(labels.values()), None)): float(value)
+                for family in openmetrics.parse(done.stdout.decode("ascii")).values() if family.type != "gauge"
+                for suffix, labels, value in family.samples}
+
+    def test_counters(self):
+        wire = self.wire()
+        self.pair(wire, 1)
+        self.deny(wire, 2)
+        before = self.counters()
+        rules = {rule: count for (name, rule), count in before.items() if name == "asockd_rule_connects_total"}
+        self.assertGreaterEqual(rules.pop("none"), 1)
+        self.assertEqual({rule for rule, count in rules.items() if count}, {f"{self.policy}:2"})
+        self.succeed()
+        after = self.counters()
+        self.assertEqual({key: (value, after.get(key)) for key, value in before.items() if after.get(key, -1) < value}, {})
+        # An administrator has added a line since.
+        with open(self.policy, encoding="ascii") as file:
+            text = file.read()
+        self.addCleanup(self.write_policy, text)
+        self.write_policy("# a comment\n" + text)
+        self.succeed()
+        later = self.counters()
+        self.assertNotIn(("asockd_rule_connects_total", f"{self.policy}:2"), later)
+        self.assertGreaterEqual(later["asockd_rule_connects_total", f"{self.policy}:3"], rules[f"{self.policy}:2"])
+
+    def write_policy(self, text):
+        with open(self.policy, "w", encoding="ascii") as file:
+            file.write(text)
+
 
 class Restarted(LeftTest):
     @classmethod
     def setUpClass(cls):
-        cls.daemon = Managed("--policy", lending.policy_file(cls, LOCAL))
+        cls.policy = lending.policy_file(cls, LOCAL)
+        cls.daemon = Managed("--policy", cls.policy)
 
     def succeed(self):
         self.daemon.restart()

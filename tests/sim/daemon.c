@@ -17,6 +17,7 @@
 #include "daemon/policy/policy.h"
 #include "daemon/audit/monitor.h"
 #include "daemon/audit/recent.h"
+#include "daemon/audit/rule_counts.h"
 #include "daemon/policy/learn.h"
 #include "daemon/core/quota.h"
 #include "daemon/names/resolver.h"
@@ -26,6 +27,7 @@
 #include "daemon/session/sock.h"
 #include "daemon/state/state.h"
 #include "tests/sim/bound.h"
+#include "tests/sim/counts.h"
 #include "tests/sim/ev.h"
 #include "tests/sim/held.h"
 #include "tests/sim/idle.h"
@@ -137,8 +139,9 @@ void daemon_start(const struct daemon_manner *manner)
     policies_begin(w, make_policy);
     w->learn = learn_new();
     w->recent = recent_new(w);
+    w->rule_counts = rule_counts_new();
     w->monitor = monitor_new(w);
-    SIM_MUST(w->policy && w->learn && w->recent && w->monitor);
+    SIM_MUST(w->policy && w->learn && w->recent && w->rule_counts && w->monitor);
     SIM_MUST(audit_new(w, &audit, &w->audit) == 0);
     netsock_buffer_limits(&w->buffers);
     w->inspect = &admin_inspect_ops;
@@ -243,6 +246,7 @@ static void deinit(struct worker *w)
     policies_end(w);
     w->audit = audit_free(w->audit); /* entries that were not taken are charged */
     w->recent = recent_free(w->recent);
+    w->rule_counts = rule_counts_free(w->rule_counts);
     w->monitor = monitor_free(w->monitor);
     shared_listeners_deinit(&d.shared);
     for (enum quota_resource r = 0; r < QUOTA_RESOURCES; r++)
@@ -396,17 +400,6 @@ static void unload(struct cargo *c, const uint8_t *data, size_t len)
     sim_free(c->files);
 }
 
-/* As if the files were invalid now: what comes with the state takes their place. */
-static void invalidate_policy(void)
-{
-    const struct policy_source source = {.base = POLICY_DENY};
-
-    policy_unref(d.worker.policy);
-    d.worker.policy = policy_new_invalid(&source, "sim.policy:1: it is wrong");
-    SIM_MUST(d.worker.policy);
-    sim_trace("policy: invalid");
-}
-
 void daemon_restart(const struct daemon_manner *manner, void (*lost)(const struct kfile *end))
 {
     enum actor before = sim.actor;
@@ -422,6 +415,7 @@ void daemon_restart(const struct daemon_manner *manner, void (*lost)(const struc
     d.is_leaving = true;
     sim.actor = ACTOR_DAEMON;
     sim.faults &= ~(1u << FAULT_ALLOC); /* without memory nothing goes over */
+    counts_remember(&d.worker);
     load(&c, lost);
     SIM_MUST(state_finish(&c.out, &data, &len) == 0);
     image = sim_alloc(len);
@@ -435,8 +429,9 @@ void daemon_restart(const struct daemon_manner *manner, void (*lost)(const struc
     sim.actor = ACTOR_DAEMON;
     sim.faults &= ~(1u << FAULT_ALLOC);
     if (is_invalid)
-        invalidate_policy();
+        policies_invalidate();
     unload(&c, image, len);
+    counts_check(&d.worker);
     if (is_invalid)
         policies_kept(number);
     sim_free(image);

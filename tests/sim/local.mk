@@ -14,6 +14,8 @@ tests_sim_run_SOURCES = \
 	tests/sim/calls.h \
 	tests/sim/calls_files.c \
 	tests/sim/calls_udp.c \
+	tests/sim/counts.c \
+	tests/sim/counts.h \
 	tests/sim/daemon.c \
 	tests/sim/daemon.h \
 	tests/sim/datagrams.c \

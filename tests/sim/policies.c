@@ -207,6 +207,16 @@ void policies_begin(struct worker *w, struct policy *(*make)(void))
     add_files(w->policy);
 }
 
+void policies_invalidate(void)
+{
+    const struct policy_source source = {.base = POLICY_DENY};
+
+    policy_unref(p.worker->policy);
+    p.worker->policy = policy_new_invalid(&source, "sim.policy:1: it is wrong");
+    SIM_MUST(p.worker->policy);
+    sim_trace("policy: invalid");
+}
+
 void policies_kept(uint32_t number)
 {
     if (policy_is_invalid(p.worker->policy))

@@ -16,6 +16,8 @@ struct worker;
 
 /* With the daemon: its policy gets the rules about listening. */
 void policies_begin(struct worker *w, struct policy *(*make)(void));
+/* As if the files were invalid now: what comes with a state takes their place. */
+void policies_invalidate(void);
 /* It was restored, and is the one of that number, instead of the one that was read. */
 void policies_kept(uint32_t number);
 void policies_end(struct worker *w);

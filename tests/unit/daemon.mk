@@ -46,6 +46,7 @@ unit_tests += \
 	tests/unit/test_receives.unit \
 	tests/unit/test_sock.unit \
 	tests/unit/test_state.unit \
+	tests/unit/test_state_counts.unit \
 	tests/unit/test_state_datagrams.unit \
 	tests/unit/test_state_faults.unit \
 	tests/unit/test_state_moves.unit \
@@ -133,6 +134,7 @@ tests_unit_test_sock_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=recv
 
 state_parts = tests/unit/state_parts.c tests/unit/state_parts.h $(daemon_session_sources)
 tests_unit_test_state_unit_SOURCES = tests/unit/test_state.c $(state_parts)
+tests_unit_test_state_counts_unit_SOURCES = tests/unit/test_state_counts.c tests/unit/denied_client.h $(state_parts)
 tests_unit_test_state_datagrams_unit_SOURCES = tests/unit/test_state_datagrams.c $(state_parts)
 tests_unit_test_state_moves_unit_SOURCES = tests/unit/test_state_moves.c $(state_parts)
 tests_unit_test_state_refused_unit_SOURCES = tests/unit/test_state_refused.c $(state_parts)
