@@ -26,6 +26,7 @@ struct op;
 struct session;
 struct sock;
 struct accept;
+struct lending;
 struct connect;
 struct resolve;
 struct session_buffer;
@@ -36,7 +37,7 @@ enum op_state { OP_FREE, OP_TAKEN, OP_QUEUED, OP_DONE };
 
 struct op_class {
     const char *name;
-    bool is_frame;               /* its reply is a whole frame already: op->value.bytes */
+    bool is_frame;               /* its reply is a whole frame already: op->frame.bytes */
     bool leaves_with_others;     /* a send: its bytes may go to the kernel with those around it */
     int (*step)(struct op *op);  /* 1: ended, or has more to do at once; 0: waits */
     void (*stop)(struct op *op); /* nothing of it goes on: called when it ends; may be NULL */
@@ -49,6 +50,11 @@ struct op_class {
      * Where fill() says that descriptors go with the reply: they are the transport's from here on.
      */
     struct fd_pass *(*take_fd_pass)(struct op *op);
+    /*
+     * The lending whose descriptor goes with the reply, which may have to wait for room. NULL, or
+     * no such function: none's.
+     */
+    struct lending *(*lending)(const struct op *op);
 };
 
 /* Payload that the kernel has not taken yet. */
@@ -115,6 +121,10 @@ struct op {
             struct endpoint *endpoint; /* NULL: the number is the value */
             struct bytes *bytes;       /* NULL: no payload */
         } value;
+        struct {
+            struct bytes *bytes;
+            struct lending *lending; /* whose descriptor goes with it; NULL: none's */
+        } frame;
         struct resolve *resolve;
         struct endpoint bound;            /* BIND: what was given */
         struct accept *accept;            /* ACCEPT: its ids */

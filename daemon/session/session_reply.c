@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "daemon/session/session.h"
 #include "daemon/session/session_frame.h"
+#include "daemon/session/sock_lend.h"
 #include "daemon/wire/shm_buffer.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
@@ -77,24 +78,48 @@ void session_fill_reply(const struct op *op, struct reply *ret)
     ret->ops_freed = op->state == OP_DONE ? op->ops_freed : 0;
 }
 
-static bool send_frame(struct session *s, const struct bytes *frame)
+static struct lending *frame_lending(const struct op *op)
 {
+    return op->frame.lending;
+}
+
+static struct fd_pass *frame_take_fd_pass(struct op *op)
+{
+    struct lending *lending = op->frame.lending;
+
+    op->frame.lending = NULL;
+    return lending_send(lending);
+}
+
+static void frame_cleanup(struct op *op)
+{
+    op->frame.bytes = mem_free(op->frame.bytes);
+    op->frame.lending = lending_free(op->frame.lending);
+}
+
+static const struct op_class frame_class = {
+    .name = "frame",
+    .is_frame = true,
+    .cleanup = frame_cleanup,
+    .take_fd_pass = frame_take_fd_pass,
+    .lending = frame_lending,
+};
+
+/* If the socket that was to go with it has gone, the client finds it missing. */
+static bool send_frame(struct session *s, struct op *op)
+{
+    const struct bytes *frame = op->frame.bytes;
     uint8_t *place = transport_reserve(&s->transport, frame->len);
 
     if (!place)
         return false;
     memcpy(place, frame->data, frame->len);
-    transport_commit(&s->transport, frame->len);
+    if (lending_fd_pass(op->frame.lending))
+        transport_commit_fd_pass(&s->transport, frame->len, frame_take_fd_pass(op));
+    else
+        transport_commit(&s->transport, frame->len);
     return true;
 }
-
-static void frame_cleanup(struct op *op)
-{
-    op->value.bytes = mem_free(op->value.bytes);
-}
-
-static const struct op_class frame_class = {
-    .name = "frame", .is_frame = true, .cleanup = frame_cleanup};
 
 int session_add_frame(struct session *s, const void *frame, size_t len)
 {
@@ -109,7 +134,7 @@ int session_add_frame(struct session *s, const void *frame, size_t len)
     memcpy(bytes->data, frame, len);
     op->session = s;
     op->class = &frame_class;
-    op->value.bytes = bytes;
+    op->frame.bytes = bytes;
     op_move(op, OP_DONE);
     list_append(&s->done, &op->node);
     return 0;
@@ -138,13 +163,14 @@ size_t session_encode_reply(const struct op *op, uint8_t *out, size_t cap)
     long n;
 
     if (op->class && op->class->is_frame) {
-        if (op->value.bytes->len > cap)
+        if (op->frame.bytes->len > cap)
             return 0;
-        memcpy(out, op->value.bytes->data, op->value.bytes->len);
-        return op->value.bytes->len;
+        memcpy(out, op->frame.bytes->data, op->frame.bytes->len);
+        return op->frame.bytes->len;
     }
     complete_reply(op, &reply, &payload, &payload_len);
-    if (reply.descriptors > 0 || CODEC_REPLY_MAX + (size_t)payload_len > cap)
+    if ((reply.descriptors > 0 && !op->class->lending) ||
+        CODEC_REPLY_MAX + (size_t)payload_len > cap)
         return 0;
     n = asock_codec_encode_reply(&reply, payload_len, out, CODEC_REPLY_MAX);
     if (n <= 0)
@@ -154,6 +180,31 @@ size_t session_encode_reply(const struct op *op, uint8_t *out, size_t cap)
     return (size_t)n + payload_len;
 }
 
+uint32_t session_reply_of(const struct session *s, const struct lending *lending)
+{
+    uint32_t number = 1;
+
+    list_for_each (&s->done, it) {
+        const struct op *op = container_of(it, struct op, node);
+
+        if (op->class && op->class->lending && op->class->lending(op) == lending)
+            return number;
+        number++;
+    }
+    return 0;
+}
+
+struct op *session_frame_without(struct session *s, uint32_t number)
+{
+    list_for_each (&s->done, it) {
+        struct op *op = container_of(it, struct op, node);
+
+        if (--number == 0)
+            return op->class && op->class->is_frame && !op->frame.lending ? op : NULL;
+    }
+    return NULL;
+}
+
 static bool try_reply(struct session *s, struct op *op)
 {
     struct reply reply;
@@ -161,7 +212,7 @@ static bool try_reply(struct session *s, struct op *op)
     uint32_t payload_len;
 
     if (op->class && op->class->is_frame)
-        return send_frame(s, op->value.bytes);
+        return send_frame(s, op);
     complete_reply(op, &reply, &payload, &payload_len);
     return send_reply(s, &reply, payload, payload_len, reply.descriptors > 0 ? op : NULL);
 }

@@ -238,18 +238,27 @@ struct lending *lending_restore(struct op *op)
     return l;
 }
 
-int sock_lending_restore(struct sock *sock, uint32_t at)
+struct lending *lending_restore_of(struct sock *sock)
 {
     struct session *s = sock->session;
     struct lending *l = make(s, NULL);
+
+    if (!l)
+        return NULL;
+    s->lending_count++;
+    tie(sock, l);
+    return l;
+}
+
+int sock_lending_restore(struct sock *sock, uint32_t at)
+{
+    struct lending *l = lending_restore_of(sock);
     int r;
 
     if (!l)
         return -ENOMEM;
-    s->lending_count++;
-    tie(sock, l);
     l->is_sending = true;
-    r = transport_restore_pass(&s->transport, at, &l->pass);
+    r = transport_restore_pass(&sock->session->transport, at, &l->pass);
     if (r < 0)
         lending_free(l);
     return r;

@@ -50,6 +50,8 @@ void sock_lent_restore(struct sock *sock, bool is_given);
 int sock_lending_restore(struct sock *sock, uint32_t at);
 /* Of a connect in progress, which waits for those; NULL: no memory. */
 struct lending *lending_restore(struct op *op);
+/* Likewise of a socket whose reply has no room in the output yet. */
+struct lending *lending_restore_of(struct sock *sock);
 
 /* Call it before the socket's descriptor is closed: it is not sent any more. */
 void sock_lend_no_more(struct sock *sock);

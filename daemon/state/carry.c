@@ -2,8 +2,7 @@
 /*
  * Decides which sessions can go over, and ends here those that have gone.
  *
- * These cannot: sessions that are ending, those who came by the listener of one of these, and those
- * whose client has left no room for a reply that has a descriptor.
+ * These cannot: sessions that are ending, and those who came by the listener of one of these.
  */
 #include <errno.h>
 #include <unistd.h>
@@ -16,6 +15,7 @@
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
 #include "daemon/session/sock_lend.h"
+#include "daemon/state/lent.h"
 #include "daemon/state/questions.h"
 #include "daemon/state/state.h"
 #include "daemon/verbs/verbs.h"
@@ -75,7 +75,7 @@ static bool carries_lent(const struct sock *sock)
 {
     uint32_t at;
 
-    if (sock->lending && !sock_lending_at(sock, &at))
+    if (sock->lending && !sock_lending_at(sock, &at) && lent_reply(sock) == 0)
         return false;
     return sock->is_given && !sock->lending ? sock->ns.fd < 0 : sock->ns.fd >= 0;
 }
@@ -106,7 +106,6 @@ static bool carries_socket(const struct sock *sock)
            !sock->close && !sock->is_closing && !sock->ending && carries_all_ops(sock);
 }
 
-/* A reply that carries a descriptor has no frame. */
 static bool carries_replies(const struct list *ops)
 {
     uint8_t frame[STATE_REPLY_MAX];

@@ -28,7 +28,7 @@
  * with that.
  */
 #define STATE_FORMAT_FIRST 1u
-#define STATE_FORMAT_LAST 4u
+#define STATE_FORMAT_LAST 5u
 #define STATE_FORMAT_BOUND 2u     /* from here on: sockets that are bound or listen, and accepts */
 #define STATE_FORMAT_SHARED 2u    /* and shared memory */
 #define STATE_FORMAT_LINGER 3u    /* closes that go on */
@@ -40,6 +40,7 @@
 #define STATE_FORMAT_MISSED 4u /* a side that misses a refused send */
 #define STATE_FORMAT_LENT 4u   /* lent sockets, and connects that ask for theirs */
 #define STATE_FORMAT_TRAVEL 4u /* and descriptors that go with a session's output */
+#define STATE_FORMAT_REPLY 5u  /* lent sockets that go with a reply behind the output */
 #define STATE_FORMAT_DRAINS 4u /* draining sockets; an older one does not take them over */
 #define STATE_HEADER 40u
 /* Of all records: what a daemon may hold for its clients is far below. */

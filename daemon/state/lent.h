@@ -17,6 +17,9 @@ struct lent_room {
 Asockd__State__Lent *lent_save(struct state_writer *out, struct lent_room *room,
                                const struct sock *sock);
 
+/* Which of its session's replies its descriptor goes with; 0: with none. It has a lending. */
+uint32_t lent_reply(const struct sock *sock);
+
 /* Can such a socket be lent, or not lent? */
 bool lent_fits(const struct sock *sock, const Asockd__State__Socket *from);
 /* The daemon has one, too. */

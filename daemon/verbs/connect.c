@@ -308,6 +308,7 @@ static const struct op_class connect_class = {
     .fill = connect_fill,
     .judge = connect_judge_again,
     .take_fd_pass = connect_take_fd_pass,
+    .lending = connect_lending,
 };
 
 /* ---- addresses ---- */

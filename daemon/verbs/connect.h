@@ -84,6 +84,7 @@ int connect_prepare_lending(struct op *op, const struct call *call);
 bool connect_does_lend(struct connect *c);
 /* Lends the socket: completes the op, and ends the ops that are queued behind it. */
 void connect_lend(struct connect *c);
+struct lending *connect_lending(const struct op *op);
 struct fd_pass *connect_take_fd_pass(struct op *op);
 
 #endif

@@ -59,6 +59,11 @@ void connect_lend(struct connect *c)
     sock_end_lent_ops(sock);
 }
 
+struct lending *connect_lending(const struct op *op)
+{
+    return op->send.connect->lending;
+}
+
 struct fd_pass *connect_take_fd_pass(struct op *op)
 {
     struct lending *lending = op->send.connect->lending;

@@ -140,7 +140,7 @@ tests_unit_test_state_moves_unit_SOURCES = tests/unit/test_state_moves.c $(state
 tests_unit_test_state_refused_unit_SOURCES = tests/unit/test_state_refused.c $(state_parts)
 tests_unit_test_state_refused_4_unit_SOURCES = tests/unit/test_state_refused_4.c $(state_parts)
 EXTRA_DIST += tests/unit/state-format-1 tests/unit/state-format-2 tests/unit/state-format-3 \
-	tests/unit/state-format-4
+	tests/unit/state-format-4 tests/unit/state-format-5
 
 # Daemon and library in one program, whose calls can be made to fail one by one.
 tests_unit_test_faults_unit_SOURCES = tests/unit/test_faults.c tests/unit/fault.c tests/unit/fault.h

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "daemon/audit/recent.h"
+#include "daemon/audit/rule_counts.h"
 #include "daemon/policy/learn.h"
 #include "daemon/session/session_end.h"
 #include "daemon/session/sock.h"
@@ -362,6 +363,22 @@ void parts_fill_format_4(struct parts *p)
     fill_history(p);
 }
 
+/* The socket that is given goes with the reply behind the output. */
+void parts_fill_format_5(struct parts *p)
+{
+    struct parts_5 *five = &p->five;
+
+    p->format = 5;
+    p->four.travel.at = 0;
+    p->four.travel.reply = 1;
+    asockd__state__rule_count__init(&five->rule);
+    five->rule.rule = (char *)(uintptr_t) "none";
+    five->rule.count = 6;
+    five->rules[0] = &five->rule;
+    p->daemon.rule_counts = five->rules;
+    p->daemon.n_rule_counts = 1;
+}
+
 void parts_add(struct state_writer *w, Asockd__State__Record__KindCase kind, void *what)
 {
     Asockd__State__Record record = ASOCKD__STATE__RECORD__INIT;
@@ -508,7 +525,8 @@ void taker_make_history(struct taker *t)
 {
     t->core->worker.learn = learn_new();
     t->core->worker.recent = recent_new(&t->core->worker);
-    ck_assert(t->core->worker.learn && t->core->worker.recent);
+    t->core->worker.rule_counts = rule_counts_new();
+    ck_assert(t->core->worker.learn && t->core->worker.recent && t->core->worker.rule_counts);
 }
 
 int taker_take(struct taker *t, const uint8_t *data, size_t len)
@@ -557,6 +575,7 @@ void taker_free(struct taker *t)
             close(t->descriptors[i]);
     t->core->worker.learn = learn_free(t->core->worker.learn);
     t->core->worker.recent = recent_free(t->core->worker.recent);
+    t->core->worker.rule_counts = rule_counts_free(t->core->worker.rule_counts);
     core_free(t->core);
 }
 

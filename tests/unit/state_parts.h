@@ -51,6 +51,11 @@ struct parts_4 {
     uint8_t output[256];
 };
 
+/* And format 5. */
+struct parts_5 {
+    Asockd__State__RuleCount rule, *rules[1];
+};
+
 struct parts {
     Asockd__State__Daemon daemon;
     struct state_counters counters;
@@ -76,6 +81,7 @@ struct parts {
     unsigned int format; /* 0: the first */
     struct parts_3 three;
     struct parts_4 four;
+    struct parts_5 five;
 };
 
 void parts_fill(struct parts *p);
@@ -83,6 +89,7 @@ void parts_fill(struct parts *p);
 void parts_fill_format_2(struct parts *p);
 void parts_fill_format_3(struct parts *p); /* behind that */
 void parts_fill_format_4(struct parts *p); /* behind that */
+void parts_fill_format_5(struct parts *p); /* behind that */
 #define PARTS_ADDRESS "\177\123\103\2"
 #define PARTS_PORT 20083
 void parts_write(struct parts *p, struct state_writer *w);
@@ -99,7 +106,7 @@ struct taker {
 void taker_init(struct taker *t);
 void taker_make_descriptors(struct taker *t);                 /* for what is written by hand */
 void taker_make_format(struct taker *t, unsigned int format); /* behind those */
-void taker_make_history(struct taker *t);                     /* it learns, and remembers denials */
+void taker_make_history(struct taker *t); /* it learns, remembers denials, and counts by rule */
 int taker_take(struct taker *t, const uint8_t *data, size_t len);
 void taker_prepare(struct taker *t); /* both of them */
 int taker_take_prepared(struct taker *t, struct parts *p);

@@ -12,6 +12,7 @@
 
 #include "daemon/audit/connect_report.h"
 #include "daemon/audit/recent.h"
+#include "daemon/audit/rule_counts.h"
 #include "daemon/core/quota.h"
 #include "daemon/policy/kept.h"
 #include "daemon/policy/learn.h"
@@ -274,18 +275,16 @@ static void check_drain(const struct worker *w)
     ck_assert_str_eq(quota_key(quota_at(sock_quota(sock), QUOTA_UNIT)), "sandbox.service");
 }
 
-/* Of what format 4 has beside. */
-static void check_format_4(struct taker *t)
+/* Of what format 4 has beside, but for the socket that travels. */
+static void check_most_of_format_4(struct taker *t)
 {
     struct session *s = taker_session(t);
     const struct sock *held = session_sock(s, 1), *given = session_sock(s, 5);
     const struct connect *connect = session_sock(s, 8)->connect->send.connect;
     const struct shm_buffer *shm = session_buffer_at(s, 1)->shm;
-    uint32_t at;
 
     ck_assert(held->state == SOCK_LENT && held->ns.is_lent && !held->is_given && !held->lending);
     ck_assert(given->state == SOCK_LENT && given->ns.is_lent && given->is_given);
-    ck_assert(sock_lending_at(given, &at) && at > 0);
     ck_assert(list_is_linked(&shm->pass.node) && shm->pass.second_fd == s->status->fd);
     ck_assert_ptr_eq(list_first(&s->transport.passes, struct fd_pass, node), &shm->pass);
     ck_assert_uint_eq(s->lent_unread, 3);
@@ -295,6 +294,28 @@ static void check_format_4(struct taker *t)
     check_history(&t->core->worker);
     check_drain(&t->core->worker);
     check_format_3(t, 1);
+}
+
+static void check_format_4(struct taker *t)
+{
+    uint32_t at;
+
+    check_most_of_format_4(t);
+    ck_assert(sock_lending_at(session_sock(taker_session(t), 5), &at) && at > 0);
+}
+
+/* Of what format 5 has beside. */
+static void check_format_5(struct taker *t)
+{
+    struct session *s = taker_session(t);
+    const struct op *op = list_first(&s->done, struct op, node);
+    const char *rule;
+    uint64_t count;
+
+    check_most_of_format_4(t);
+    ck_assert(op->frame.lending && op->frame.lending == session_sock(s, 5)->lending);
+    ck_assert(rule_counts_at(t->core->worker.rule_counts, 1, &rule, &count));
+    ck_assert_uint_eq(count, 6);
 }
 
 START_TEST(test_all_of_format_4_comes_back)
@@ -311,6 +332,25 @@ START_TEST(test_all_of_format_4_comes_back)
     taker_make_format(&t, 4);
     ck_assert_int_eq(taker_take_prepared(&t, &p), 0);
     check_format_4(&t);
+    taker_free(&t);
+}
+END_TEST
+
+START_TEST(test_all_of_format_5_comes_back)
+{
+    struct parts p;
+    struct taker t;
+
+    parts_fill(&p);
+    parts_fill_format_2(&p);
+    parts_fill_format_3(&p);
+    parts_fill_format_4(&p);
+    parts_fill_format_5(&p);
+    taker_prepare(&t);
+    taker_make_history(&t);
+    taker_make_format(&t, 5);
+    ck_assert_int_eq(taker_take_prepared(&t, &p), 0);
+    check_format_5(&t);
     taker_free(&t);
 }
 END_TEST
@@ -380,6 +420,19 @@ START_TEST(test_a_state_of_format_4)
     taker_make_format(&t, 4);
     take_file(&t, 4);
     check_format_4(&t);
+    taker_free(&t);
+}
+END_TEST
+
+START_TEST(test_a_state_of_format_5)
+{
+    struct taker t;
+
+    taker_prepare(&t);
+    taker_make_history(&t);
+    taker_make_format(&t, 5);
+    take_file(&t, 5);
+    check_format_5(&t);
     taker_free(&t);
 }
 END_TEST

@@ -35,7 +35,6 @@ static void setup(void)
 static void teardown(void)
 {
     rule_counts_free(from->rule_counts);
-    rule_counts_free(to->rule_counts);
     core_free(old);
     taker_free(&t);
 }

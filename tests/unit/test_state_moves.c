@@ -3,6 +3,7 @@
 /* A state goes from one daemon's core to another: that goes on where the first one was. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,6 +13,7 @@
 #include "daemon/audit/connect_report.h"
 #include "daemon/audit/recent.h"
 #include "daemon/core/quota.h"
+#include "daemon/policy/kept.h"
 #include "daemon/policy/learn.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
@@ -20,7 +22,7 @@
 #include "tests/unit/state_parts.h"
 
 /* All that `from` has, by descriptors of its own. */
-static void move(struct core *from, struct taker *to)
+static void move_session(struct core *from, const struct session *s, struct taker *to)
 {
     struct state_writer w;
     struct state_reader in;
@@ -28,12 +30,12 @@ static void move(struct core *from, struct taker *to)
     size_t len;
     int lock = memfd_create("lock", 0);
 
-    ck_assert(state_carries(from->session));
+    ck_assert(state_carries(s));
     ck_assert_int_eq(state_writer_init(&w), 0);
     state_save_daemon(&w, &from->worker, lock, 0, 1);
-    state_save_session(&w, from->session);
+    state_save_session(&w, s);
     ck_assert_int_eq(state_finish(&w, &data, &len), 0);
-    state_end_in_reset(from->session, true);
+    state_end_in_reset(s, true);
     for (uint32_t i = 0; i < w.descriptor_count; i++)
         to->descriptors[i] = dup(w.descriptors[i]);
     to->r.descriptor_count = w.descriptor_count;
@@ -41,6 +43,11 @@ static void move(struct core *from, struct taker *to)
     ck_assert_int_eq(state_restore(&to->r, &in), 0);
     state_writer_deinit(&w);
     close(lock);
+}
+
+static void move(struct core *from, struct taker *to)
+{
+    move_session(from, from->session, to);
 }
 
 /* What a socket keeps of its connect stays behind. */
@@ -233,6 +240,102 @@ START_TEST(test_descriptors_that_were_not_sent_move)
     ck_assert_uint_eq(taker_session(&t)->buffer_count, 1);
     core_free(old); /* with the client's end */
     taker_free(&t);
+}
+END_TEST
+
+static void allow_lending(struct core *core)
+{
+    static const char text[] = "[Rules]\nAllow=tcp 127.0.0.1 * +loopback +lend-given\n";
+    const struct policy_kept file = {"lend.policy", text, sizeof(text) - 1, 1};
+    const struct policy_source source = {.base = POLICY_DENY};
+    struct policy *invalid = policy_new_invalid(&source, "none"), *policy = NULL;
+    char error[POLICY_ERROR_MAX];
+
+    ck_assert_int_eq(policy_load_kept(invalid, &file, 1, 1, error, &policy), 0);
+    policy_unref(invalid);
+    policy_unref(core->worker.policy);
+    core->worker.policy = policy;
+    policy_view_replace(core->session->view, policy, &core->session->identity, "default");
+}
+
+static void fill_output(struct transport *t)
+{
+    uint8_t *place;
+
+    while (send(t->fd, "x", 1, MSG_DONTWAIT) == 1)
+        ;
+    for (size_t piece = 16384; piece > 0; piece /= 2)
+        while ((place = transport_reserve(t, piece))) {
+            memset(place, 'x', piece);
+            transport_commit(t, piece);
+        }
+}
+
+/* The next time that the kernel asks, the connection is made. */
+static void empty_hole(struct core *core)
+{
+    int fd;
+
+    for (size_t i = 1; i < sizeof(core->hole) / sizeof(core->hole[0]); i++) {
+        close(core->hole[i]);
+        core->hole[i] = 0;
+    }
+    ck_assert_int_eq(fcntl(core->hole[0], F_SETFL, O_NONBLOCK), 0);
+    while ((fd = accept(core->hole[0], NULL, NULL)) >= 0)
+        close(fd);
+}
+
+/*
+ * A connect succeeds when the daemon's output is full, too: the reply that has the socket waits
+ * behind that, also in a second process. A socket that ends before it was sent is missing.
+ */
+START_LOOP_TEST(test_a_lent_socket_whose_reply_has_no_room_moves, 0, 2)
+{
+    struct request lend = {.verb = VERB_CONNECT, .socket = 1, .connect = {.lend = LEND_GIVEN}};
+    struct core *old = core_new();
+    struct session *s;
+    struct taker t, u;
+    int count = 0, n;
+
+    allow_lending(old);
+    core_open(old, 1);
+    core_settle(old);
+    lend.connect.endpoint = (struct endpoint){.address_len = 4, .port = core_hole(old)};
+    memcpy(lend.connect.endpoint.address, "\177\0\0\1", 4);
+    core_request(old, &lend, NULL, 0);
+    core_settle(old);
+    fill_output(&old->session->transport);
+    empty_hole(old);
+    while (session_sock(old->session, 1)->state == SOCK_CONNECTING)
+        ev_run(old->worker.loop, EVRUN_ONCE);
+    core_settle(old);
+    ck_assert_int_eq(session_sock(old->session, 1)->state, SOCK_LENT);
+    ck_assert(list_is_empty(&old->session->transport.passes) &&
+              !list_is_empty(&old->session->done));
+    taker_init(&t);
+    move(old, &t);
+    state_leave_session(old->session);
+    core_settle(old);
+    taker_init(&u);
+    move_session(t.core, taker_session(&t), &u);
+    state_leave_session(taker_session(&t));
+    core_settle(t.core);
+    s = taker_session(&u);
+    ck_assert_uint_eq(s->lending_count, 1);
+    if (_i == 1)
+        sock_kill(session_sock(s, 1));
+    state_resume(&u.core->worker);
+    while ((n = take_descriptors(old->client)) >= 0) {
+        count += n;
+        core_settle(u.core);
+    }
+    ck_assert_int_eq(count, _i == 1 ? 0 : 1);
+    ck_assert_uint_eq(s->lending_count, 0);
+    ck_assert_uint_eq(s->lent_unread, _i == 1 ? 0 : 1);
+    ck_assert(list_is_empty(&s->done));
+    core_free(old); /* with the client's end */
+    taker_free(&t);
+    taker_free(&u);
 }
 END_TEST
 

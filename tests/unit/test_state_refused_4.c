@@ -52,6 +52,15 @@ static void travel_with_the_same_frame(struct parts *p)
 {
     p->four.travel.at = p->four.buffer_travel.at;
 }
+static void travels_with_no_reply(struct parts *p)
+{
+    p->four.travel.reply = 2;
+}
+static void travels_with_the_same_reply(struct parts *p)
+{
+    p->four.travel.reply = 1;
+    p->four.held.travel = &p->four.travel;
+}
 static void buffer_travels_behind_the_output(struct parts *p)
 {
     p->four.buffer_travel.at = UINT32_MAX;
@@ -125,6 +134,8 @@ static void (*const wrongs[])(struct parts *p) = {
     given_has_a_descriptor,
     travels_behind_the_output,
     travel_with_the_same_frame,
+    travels_with_no_reply,
+    travels_with_the_same_reply,
     buffer_travels_behind_the_output,
     buffer_that_has_gone_travels,
     travels_with_no_page,
