@@ -67,13 +67,21 @@ static void sleep_share(struct share *share)
     }
 }
 
+static void forget(struct shares *shares, const struct share *share)
+{
+    if (shares->sampled == share)
+        shares->sampled = NULL;
+    if (shares->going_on == share)
+        shares->going_on = NULL;
+}
+
 void share_deinit(struct share *share)
 {
     if (!share->node.next)
         return;
     assert(!has_work(share));
-    if (list_is_linked(&share->node) && shares_of(share)->sampled == share)
-        shares_of(share)->sampled = NULL;
+    if (list_is_linked(&share->node))
+        forget(shares_of(share), share);
     sleep_share(share);
     share->step = NULL;
 }
@@ -129,10 +137,19 @@ void share_charge(struct share *share, uint64_t ns)
         share->left -= (int64_t)ns;
 }
 
+static bool has_slice_left(const struct share *share)
+{
+    for (; share->parent; share = share->parent)
+        if (share->left <= 0)
+            return false;
+    return true;
+}
+
 void share_run(struct shares *shares)
 {
     uint64_t now = shares->clock(), end = now + TURN_NS;
 
+    shares->going_on = NULL;
     while (share_has_work(shares) && now < end) {
         struct share *share = next_leaf(shares);
         uint64_t before = now;
@@ -145,7 +162,14 @@ void share_run(struct shares *shares)
         share_charge(share, now - before);
         if (!has_more)
             sleep_share(share);
+        else if (now >= end && has_slice_left(share))
+            shares->going_on = share;
     }
+}
+
+bool share_goes_on(struct share *share)
+{
+    return shares_of(share)->going_on == share;
 }
 
 bool share_step_is_over(const struct shares *shares)

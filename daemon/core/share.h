@@ -49,6 +49,7 @@ struct shares {
     struct share root;
     uint64_t (*clock)(void); /* nanoseconds */
     uint64_t step_end;       /* of the step that runs */
+    struct share *going_on;  /* a session whose slice goes on in the next turn; NULL: none */
     bool must_look;          /* the last request may have been slow: read the clock at once */
     uint32_t wakes;          /* of sessions */
     struct share *sampled;   /* a session that waits for its step since sampled_at; NULL: none */
@@ -67,6 +68,11 @@ void share_wake(struct share *share);
 void share_charge(struct share *share, uint64_t ns);
 /* Runs steps until no share has work, or the time of a turn is over. */
 void share_run(struct shares *shares);
+/*
+ * Did the turn end within this session's slice? It has more work, and the next turn begins with it
+ * unless it is charged for more than the rest of the slice.
+ */
+bool share_goes_on(struct share *share);
 /* Is it time to end the present step? */
 bool share_step_is_over(const struct shares *shares);
 /* The same for many small pieces of work: reads the clock only if is_due, or must_look is set. */

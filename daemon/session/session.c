@@ -67,9 +67,16 @@ static bool on_awaits(struct transport *t)
     return !t->must_leave;
 }
 
+/* What the session does next in its slice may give more replies, which travel with these. */
+static bool on_goes_on(struct transport *t)
+{
+    return share_goes_on(&session_of(t)->share);
+}
+
 static const struct transport_ops transport_ops = {
     .readable = on_readable,
     .drained = on_drained,
+    .goes_on = on_goes_on,
     .awaits = on_awaits,
     .lost = on_lost,
 };

@@ -215,6 +215,11 @@ static void on_flush(struct task *task)
 {
     struct transport *t = container_of(task, struct transport, flush);
 
+    /* It leaves when the owner's slice is over: within a few turns. */
+    if (!t->out_waits && t->ops->goes_on(t)) {
+        worker_flush_later(t->worker, &t->flush);
+        return;
+    }
     if (hold(t))
         return;
     /* What came while it was asked for leaves with the rest. */

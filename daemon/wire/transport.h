@@ -21,6 +21,7 @@ struct transport;
 struct transport_ops {
     void (*readable)(struct transport *t); /* fill may have something */
     void (*drained)(struct transport *t);  /* output has left since it was full */
+    bool (*goes_on)(struct transport *t);  /* will there be more output very soon? */
     bool (*awaits)(struct transport *t);   /* may output that can wait do so now? may commit more */
     void (*lost)(struct transport *t);     /* writing failed: the other end is gone */
 };

@@ -40,9 +40,11 @@ void core_pass(struct core *core, uint64_t ms);
 
 /*
  * From now on every look at the clock of the shares takes so long that each step is over, and that
- * a turn has time for CORE_HURRIED_STEPS at most.
+ * a turn has time for CORE_HURRIED_STEPS at most. The replies of CORE_HURRIED_SLICE of them leave
+ * together.
  */
 #define CORE_HURRIED_STEPS 2u
+#define CORE_HURRIED_SLICE (CORE_HURRIED_STEPS * (unsigned int)(SLICE_NS / TURN_NS))
 void core_hurry(struct core *core);
 
 /* One request, its token chosen; returns the token. */

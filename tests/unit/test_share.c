@@ -152,6 +152,41 @@ START_TEST(test_s52_a_turn_ends_within_a_slice)
 }
 END_TEST
 
+/*
+ * Only the session whose slice the end of a turn interrupts goes on, and not beyond the slice: its
+ * replies wait for that, and nobody else's do.
+ */
+START_TEST(test_s52_only_who_is_interrupted_goes_on)
+{
+    struct worker_share sessions[2], quiet;
+    struct share users[2], user;
+    struct shares shares;
+    int turn;
+
+    shares_init(&shares, read_clock);
+    share_init(&user, &shares.root, NULL);
+    session_init(&quiet, &user, 1 * US, 1);
+    for (int i = 0; i < 2; i++) {
+        share_init(&users[i], &shares.root, NULL);
+        session_init(&sessions[i], &users[i], 100 * US, i == 0 ? -1 : 8);
+    }
+    for (turn = 0; sessions[1].spent == 0; turn++) {
+        share_run(&shares);
+        ck_assert(!share_goes_on(&quiet.share));
+        ck_assert(!share_goes_on(&sessions[1].share) || sessions[1].spent > 0);
+        ck_assert(share_goes_on(&sessions[0].share) == (sessions[0].spent < (uint64_t)SLICE_NS));
+    }
+    ck_assert_int_gt(turn, 2);
+    while (sessions[1].left > 0)
+        share_run(&shares);
+    ck_assert(!share_goes_on(&sessions[1].share));
+    while (!share_goes_on(&sessions[0].share))
+        share_run(&shares);
+    share_deinit(&sessions[0].share);
+    ck_assert(!share_goes_on(&sessions[0].share));
+}
+END_TEST
+
 /* What a step took too long is paid off before the next ones. */
 START_TEST(test_who_overdraws_waits_for_it)
 {
