@@ -99,6 +99,9 @@ void session_run_input(struct session *s)
 
     if (s->has_ended)
         return;
+    /* An earlier step has read all there was: this one is for what that had no time for. */
+    if (s->transport.in_emptied && !s->transport.out_lost)
+        reads = 0;
     for (;;) {
         int r;
 

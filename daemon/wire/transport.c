@@ -240,6 +240,7 @@ static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
 
     (void)loop;
     (void)events;
+    t->in_emptied = false;
     t->ops->readable(t);
 }
 

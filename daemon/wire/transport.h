@@ -57,7 +57,7 @@ struct transport {
     struct list passes;   /* in the order of their frames */
     int passed_fd;        /* that the client has sent; -1: none */
     bool takes_fds;       /* else the kernel drops those */
-    bool in_emptied;      /* the last read took all there was */
+    bool in_emptied;      /* the last read took all there was, and no more has come since */
     bool out_lost;        /* output goes nowhere: it is dropped */
     bool must_leave;      /* some of the output may not wait */
     bool may_hold;        /* what is committed now may wait for company */
