@@ -43,7 +43,7 @@ static uint64_t since(const struct sock *sock, uint64_t then)
 }
 
 static struct audit_entry entry_of_connect(const struct sock *sock, const struct sock_audit *a,
-                                           enum audit_event event)
+                                           enum audit_event event, uint64_t now)
 {
     struct audit_entry entry = entry_of(sock, event);
 
@@ -51,7 +51,7 @@ static struct audit_entry entry_of_connect(const struct sock *sock, const struct
     entry.rule = a->rule;
     entry.lent = a->lent;
     entry.is_learned = a->is_learned;
-    entry.duration_ms = since(sock, a->started);
+    entry.duration_ms = now - a->started;
     return entry;
 }
 
@@ -115,7 +115,7 @@ void sock_audit_connected(struct sock *sock, struct sock_audit *a, const struct 
     sock->remote = a->remote;
     sock->owes_end = true;
     sock->connected = sock->worker->clock();
-    entry = entry_of_connect(sock, a, AUDIT_CONNECT);
+    entry = entry_of_connect(sock, a, AUDIT_CONNECT, sock->connected);
     entry.report = report;
     monitor_tell(sock->worker->monitor, "connect", &entry);
     if (!a->is_on)
@@ -135,7 +135,7 @@ void sock_audit_failed(struct sock *sock, struct sock_audit *a, uint32_t error,
         return;
     a->is_open = false;
     rule_counts_add(sock->worker->rule_counts, a->rule);
-    entry = entry_of_connect(sock, a, AUDIT_CONNECT);
+    entry = entry_of_connect(sock, a, AUDIT_CONNECT, sock->worker->clock());
     entry.report = report;
     entry.error = error;
     monitor_tell(sock->worker->monitor, "connect", &entry);
@@ -156,7 +156,7 @@ void sock_audit_denied(struct sock *sock, struct sock_audit *a, const char *reas
         return;
     a->is_open = false;
     rule_counts_add(sock->worker->rule_counts, a->rule);
-    entry = entry_of_connect(sock, a, AUDIT_DENY);
+    entry = entry_of_connect(sock, a, AUDIT_DENY, sock->worker->clock());
     entry.report = report;
     entry.error = ERR_ACCESS_DENIED;
     entry.reason = reason;

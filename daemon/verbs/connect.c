@@ -163,6 +163,7 @@ static void take_connection(struct connect *c, int fd)
     struct sock *sock = op->sock;
     bool lends = connect_does_lend(c);
     struct connect_report report;
+    uint64_t took;
     int r = 0;
 
     stop_lookups(c);
@@ -180,8 +181,9 @@ static void take_connection(struct connect *c, int fd)
     sock->connect = NULL;
     if (lends)
         c->audit.lent = c->lend == LEND_GIVEN ? "given" : "held";
-    histogram_add(&sock->worker->stats.connects, age(c));
-    PROBE3(connected, sock->session->id, (uint64_t)sock->serial, age(c));
+    took = age(c);
+    histogram_add(&sock->worker->stats.connects, took);
+    PROBE3(connected, sock->session->id, (uint64_t)sock->serial, took);
     connect_report_end(c, ERR_SUCCESS, &report);
     sock_audit_connected(sock, &c->audit, &c->remote, &report);
     sock_connect_succeeded(sock);

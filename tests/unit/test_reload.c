@@ -473,7 +473,7 @@ START_TEST(test_what_cannot_be_learned_without_memory_is_counted)
     struct learn *store = learn_new();
     enum fault_side before = fault_enter(FAULT_DAEMON);
 
-    fault_arm(FAULT_DAEMON, FAULT_CALLOC, 0);
+    fault_arm(FAULT_DAEMON, FAULT_MALLOC, 0);
     learn(store, "a.test", 80, "a");
     fault_enter(before);
     ck_assert(fault_was_hit());
