@@ -38,6 +38,10 @@ check_LTLIBRARIES += tests/lib/count-alloc.la
 tests_lib_count_alloc_la_SOURCES = tests/lib/count_alloc.c
 tests_lib_count_alloc_la_CFLAGS = $(AM_CFLAGS) -fvisibility=default
 tests_lib_count_alloc_la_LDFLAGS = $(LIB_LDFLAGS) -module -shared -avoid-version -rpath /nowhere
+check_LTLIBRARIES += tests/lib/count-calls.la
+tests_lib_count_calls_la_SOURCES = tests/lib/count_calls.c
+tests_lib_count_calls_la_CFLAGS = $(AM_CFLAGS) -U_FORTIFY_SOURCE -fvisibility=default
+tests_lib_count_calls_la_LDFLAGS = $(LIB_LDFLAGS) -module -shared -avoid-version -rpath /nowhere
 check_LTLIBRARIES += tests/lib/move-clock.la
 tests_lib_move_clock_la_SOURCES = tests/lib/move_clock.c
 tests_lib_move_clock_la_CFLAGS = $(AM_CFLAGS) -fvisibility=default
