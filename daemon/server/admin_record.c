@@ -336,7 +336,7 @@ void record_sock(struct record *record, const struct sock *sock)
     record_number(record, "bytes_out", out);
     record_number(record, "age_ms", age(sock->worker, sock->created));
     record_text(record, "name", sock->session ? sock->session->name : NULL);
-    record_text(record, "protocol", sock->dgram ? "udp" : "tcp");
+    record_text(record, "protocol", sock->more->dgram ? "udp" : "tcp");
 }
 
 /* The kernel's value where there is a socket yet, else what the client has set. */
@@ -362,12 +362,12 @@ static void add_options(struct record *record, const struct sock *sock)
         uint32_t option = options[i].option;
         int64_t value;
 
-        if (sock->dgram && !udp_has_option(option))
+        if (sock->more->dgram && !udp_has_option(option))
             continue;
         if (sock->ns.fd >= 0 && netsock_get_option(&sock->ns, option, &value) == 0)
             record_number(record, options[i].name, (uint64_t)value);
-        else if (sock->options && sock->options->set & (UINT32_C(1) << option))
-            record_number(record, options[i].name, (uint64_t)sock->options->values[option]);
+        else if (sock->more->options && sock->more->options->set & (UINT32_C(1) << option))
+            record_number(record, options[i].name, (uint64_t)sock->more->options->values[option]);
     }
 }
 
@@ -428,22 +428,22 @@ void record_sock_details(struct record *record, const struct sock *sock)
         record_number(record, "limit_ops", s->limits.socket_ops);
         record_number(record, "limit_send_window", s->limits.send_window);
     }
-    if (sock->bound && sock->bound->backlog > 0) {
-        record_number(record, "backlog", sock->bound->backlog);
-        record_number(record, "accepts_pending", count_nodes(&sock->bound->accepts));
-        record_number(record, "accepted", sock->bound->accepted);
-        record_number(record, "refused", sock->bound->refused);
+    if (sock->more->bound && sock->more->bound->backlog > 0) {
+        record_number(record, "backlog", sock->more->bound->backlog);
+        record_number(record, "accepts_pending", count_nodes(&sock->more->bound->accepts));
+        record_number(record, "accepted", sock->more->bound->accepted);
+        record_number(record, "refused", sock->more->bound->refused);
     }
     record_number(record, "kernel_buffers",
                   sock->kernel[0] + (uint64_t)sock->kernel[1] +
-                      (sock->bound ? sock->bound->charged : 0));
+                      (sock->more->bound ? sock->more->bound->charged : 0));
     add_options(record, sock);
-    if (!sock->dgram) {
+    if (!sock->more->dgram) {
         add_tcp_info(record, sock);
         return;
     }
-    record_number(record, "datagrams_dropped", sock->dgram->dropped);
-    record_number(record, "datagrams_refused", sock->dgram->refused);
+    record_number(record, "datagrams_dropped", sock->more->dgram->dropped);
+    record_number(record, "datagrams_refused", sock->more->dgram->refused);
 }
 
 void record_sock_denial(struct record *record, const struct sock *sock)

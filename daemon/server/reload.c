@@ -52,7 +52,7 @@ static void judge_sock(struct sock *sock, bool close, struct reload_report *repo
 {
     if (sock->connect)
         report->cancelled += connect_judge_again(sock->connect);
-    else if (sock->bound)
+    else if (sock->more->bound)
         report->cancelled += sock_bound_judge_again(sock);
     else
         judge_connection(sock, close, report);

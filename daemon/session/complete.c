@@ -245,7 +245,7 @@ static bool is_hole(const struct sock *sock, bool has_begun)
 {
     bool is_accepted = sock->send_side == SIDE_OPEN || has_begun;
 
-    return !sock->dgram && is_accepted && has_stream(sock);
+    return !sock->more->dgram && is_accepted && has_stream(sock);
 }
 
 /* `front`: what the op stood behind in sock->sends. */

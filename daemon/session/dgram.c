@@ -22,32 +22,36 @@ _Static_assert(sizeof(struct dgram) < MEMORY_DATAGRAMS, "a socket's grant has ro
 
 int dgram_new(struct sock *sock)
 {
-    sock->dgram = mem_zalloc(1, sizeof(*sock->dgram));
-    if (!sock->dgram)
+    struct sock_more *more = sock_own_more(sock);
+
+    if (more)
+        more->dgram = mem_zalloc(1, sizeof(*more->dgram));
+    if (!sock->more->dgram)
         return -ENOMEM;
-    sock->dgram->burst = DGRAM_BURST;
-    sock->dgram->family = sock->family;
+    sock->more->dgram->burst = DGRAM_BURST;
+    sock->more->dgram->family = sock->family;
     return 0;
 }
 
 void dgram_free(struct sock *sock)
 {
-    if (!sock->dgram)
+    if (!sock->more->dgram)
         return;
     dgram_unbound(sock);
-    sock->dgram = mem_free(sock->dgram);
+    sock_own_more(sock)->dgram = mem_free(sock->more->dgram);
 }
 
 int dgram_new_answers(struct sock *sock)
 {
-    if (quota_charge(sock_quota(sock), QUOTA_MEMORY, sizeof(*sock->dgram->answers)) < 0)
+    if (quota_charge(sock_quota(sock), QUOTA_MEMORY, sizeof(*sock->more->dgram->answers)) < 0)
         return -ENOBUFS;
-    sock->dgram->answers = mem_zalloc(1, sizeof(*sock->dgram->answers));
-    if (!sock->dgram->answers) {
-        quota_uncharge(sock_quota(sock), QUOTA_MEMORY, sizeof(*sock->dgram->answers));
+    sock->more->dgram->answers = mem_zalloc(1, sizeof(*sock->more->dgram->answers));
+    if (!sock->more->dgram->answers) {
+        quota_uncharge(sock_quota(sock), QUOTA_MEMORY, sizeof(*sock->more->dgram->answers));
         return -ENOMEM;
     }
-    memcpy(sock->dgram->answers->keys, sock->worker->token_keys, sizeof(sock->worker->token_keys));
+    memcpy(sock->more->dgram->answers->keys, sock->worker->token_keys,
+           sizeof(sock->worker->token_keys));
     return 0;
 }
 
@@ -60,10 +64,10 @@ int dgram_bound(struct sock *sock)
 
 void dgram_unbound(struct sock *sock)
 {
-    if (!sock->dgram || !sock->dgram->answers)
+    if (!sock->more->dgram || !sock->more->dgram->answers)
         return;
-    quota_uncharge(sock_quota(sock), QUOTA_MEMORY, sizeof(*sock->dgram->answers));
-    sock->dgram->answers = mem_free(sock->dgram->answers);
+    quota_uncharge(sock_quota(sock), QUOTA_MEMORY, sizeof(*sock->more->dgram->answers));
+    sock->more->dgram->answers = mem_free(sock->more->dgram->answers);
 }
 
 /* ---- the kernel's socket ---- */
@@ -77,7 +81,7 @@ static int prepare(struct sock *sock, const struct sockaddr *to)
         r = netsock_apply_egress(&sock->ns, &settings->egress, to);
     if (r == 0)
         r = sock_fix_buffers(sock, &sock->ns);
-    return r == 0 ? netsock_apply_options(&sock->ns, sock->options) : r;
+    return r == 0 ? netsock_apply_options(&sock->ns, sock->more->options) : r;
 }
 
 int dgram_open(struct sock *sock, const struct sockaddr *to)
@@ -139,9 +143,9 @@ int dgram_take_connection(struct sock *sock, int fd, const struct sockaddr *addr
         return r;
     udp_report_errors(&sock->ns);
     netsock_endpoint(addr, &sock->remote);
-    if (netsock_remote(&sock->ns, &sock->dgram->peer) < 0)
-        sock->dgram->peer = sock->remote;
-    sock->dgram->hears_peer_alone = is_new && hears_peer_alone(sock);
+    if (netsock_remote(&sock->ns, &sock->more->dgram->peer) < 0)
+        sock->more->dgram->peer = sock->remote;
+    sock->more->dgram->hears_peer_alone = is_new && hears_peer_alone(sock);
     dgram_forget(sock); /* its name may allow what its address alone did not */
     sock->family = addr->sa_family == AF_INET6 ? FAMILY_INET6 : FAMILY_INET;
     return 0;
@@ -235,15 +239,15 @@ static struct dgram_verdict *place_for(struct dgram *dgram, const struct endpoin
 
 void dgram_forget(struct sock *sock)
 {
-    if (sock->dgram)
+    if (sock->more->dgram)
         for (unsigned int i = 0; i < DGRAM_VERDICTS; i++)
-            sock->dgram->verdicts[i].until = 0;
+            sock->more->dgram->verdicts[i].until = 0;
 }
 
 static bool is_peer(const struct sock *sock, const struct endpoint *endpoint)
 {
     return sock->state == SOCK_CONNECTED &&
-           memcmp(&sock->dgram->peer, endpoint, sizeof(*endpoint)) == 0;
+           memcmp(&sock->more->dgram->peer, endpoint, sizeof(*endpoint)) == 0;
 }
 
 /* Of the peer the name too, by which it was connected. */
@@ -320,7 +324,7 @@ static uint32_t judge_destination(struct sock *sock, const struct endpoint *to, 
             answer = (struct policy_answer){
                 .reason = "the audit is unavailable, and the policy requires a record"};
     }
-    verdict = place_for(sock->dgram, to, true);
+    verdict = place_for(sock->more->dgram, to, true);
     record(sock, verdict, &audit, &answer, (const struct sockaddr *)&addr);
     decide(sock, verdict, answer.is_allowed);
     verdict->is_sent_to = answer.is_allowed;
@@ -329,7 +333,7 @@ static uint32_t judge_destination(struct sock *sock, const struct endpoint *to, 
 
 void dgram_has_sent(struct sock *sock, const struct endpoint *to)
 {
-    place_for(sock->dgram, to, true)->is_sent_to = true;
+    place_for(sock->more->dgram, to, true)->is_sent_to = true;
 }
 
 bool dgram_is_allowed(const struct sock *sock, const struct endpoint *to)
@@ -351,7 +355,7 @@ bool dgram_is_allowed(const struct sock *sock, const struct endpoint *to)
  */
 static struct dgram_row *row_of(const struct sock *sock, const struct endpoint *endpoint)
 {
-    const uint64_t *keys = sock->dgram->answers->keys;
+    const uint64_t *keys = sock->more->dgram->answers->keys;
     uint64_t words[3] = {0, 0, endpoint->port}, hash = keys[0];
 
     memcpy(words, endpoint->address, endpoint->address_len);
@@ -359,12 +363,12 @@ static struct dgram_row *row_of(const struct sock *sock, const struct endpoint *
         hash = (hash ^ words[i]) * (keys[1] | 1);
         hash ^= hash >> 32;
     }
-    return &sock->dgram->answers->rows[hash % DGRAM_ANSWER_ROWS];
+    return &sock->more->dgram->answers->rows[hash % DGRAM_ANSWER_ROWS];
 }
 
 bool dgram_has_heard(const struct sock *sock, const struct endpoint *from)
 {
-    const struct dgram_row *row = sock->dgram->answers ? row_of(sock, from) : NULL;
+    const struct dgram_row *row = sock->more->dgram->answers ? row_of(sock, from) : NULL;
 
     for (unsigned int i = 0; row && i < DGRAM_ANSWER_WAYS; i++)
         if (memcmp(&row->at[i], from, sizeof(*from)) == 0)
@@ -389,7 +393,7 @@ static bool judge_source(const struct sock *sock, const struct endpoint *from, b
 
     if (netsock_sockaddr(from, &addr, &len) != 0)
         return false;
-    if (sock->bound && sock_bound_judge_peer(sock, (const struct sockaddr *)&addr).is_allowed)
+    if (sock->more->bound && sock_bound_judge_peer(sock, (const struct sockaddr *)&addr).is_allowed)
         return true;
     answer = judge(sock, from, (const struct sockaddr *)&addr, false);
     return answer.is_allowed && (!answer.is_learned || is_sent_to);
@@ -397,14 +401,14 @@ static bool judge_source(const struct sock *sock, const struct endpoint *from, b
 
 static bool is_admitted(struct sock *sock, const struct endpoint *from)
 {
-    struct dgram_verdict *verdict = find(sock->dgram, from, false);
+    struct dgram_verdict *verdict = find(sock->more->dgram, from, false);
 
     if (!verdict || !holds(sock, verdict)) {
-        const struct dgram_verdict *sent = find(sock->dgram, from, true);
+        const struct dgram_verdict *sent = find(sock->more->dgram, from, true);
         bool is_sent_to = (sent && sent->is_sent_to) || sock->state == SOCK_CONNECTED;
         bool is_allowed = judge_source(sock, from, is_sent_to);
 
-        verdict = place_for(sock->dgram, from, false);
+        verdict = place_for(sock->more->dgram, from, false);
         decide(sock, verdict, is_allowed);
     }
     return verdict->is_allowed;
@@ -419,7 +423,7 @@ static bool is_recorded(const struct sock *sock, const struct endpoint *to,
 
 bool dgram_is_known(struct sock *sock, const struct endpoint *to)
 {
-    const struct dgram_verdict *verdict = find(sock->dgram, to, true);
+    const struct dgram_verdict *verdict = find(sock->more->dgram, to, true);
 
     if (dgram_has_heard(sock, to) && is_admitted(sock, to))
         return true;
@@ -432,7 +436,8 @@ uint32_t dgram_may_send(struct sock *sock, const struct endpoint *to,
     reason[0] = '\0';
     if (dgram_is_known(sock, to))
         return ERR_SUCCESS;
-    return judge_destination(sock, to, !is_recorded(sock, to, find(sock->dgram, to, true)), reason);
+    return judge_destination(sock, to, !is_recorded(sock, to, find(sock->more->dgram, to, true)),
+                             reason);
 }
 
 bool dgram_accepts(struct sock *sock, const struct endpoint *from)
@@ -441,18 +446,18 @@ bool dgram_accepts(struct sock *sock, const struct endpoint *from)
 
     /* It was in the kernel's queue before there was a peer. */
     if (is_stranger || !is_admitted(sock, from)) {
-        sock->dgram->refused++;
+        sock->more->dgram->refused++;
         return false;
     }
-    if (sock->dgram->answers)
+    if (sock->more->dgram->answers)
         dgram_remember(sock, from);
     return true;
 }
 
 bool dgram_accepts_all(struct sock *sock)
 {
-    return sock->state == SOCK_CONNECTED && sock->dgram->hears_peer_alone &&
-           is_admitted(sock, &sock->dgram->peer);
+    return sock->state == SOCK_CONNECTED && sock->more->dgram->hears_peer_alone &&
+           is_admitted(sock, &sock->more->dgram->peer);
 }
 
 /* ---- the two queues ---- */
@@ -466,7 +471,7 @@ void dgram_end(struct sock *sock, uint32_t error)
     while ((op = list_first(&sock->receives, struct op, node)))
         complete(op, error);
     dgram_unbound(sock);
-    sock->dgram->port = 0;
+    sock->more->dgram->port = 0;
 }
 
 static bool may_go_on(const struct sock *sock)
@@ -482,9 +487,9 @@ static bool is_spent(const struct sock *sock, unsigned int steps)
 /* The session's input goes on: what has not left is copied. */
 static void keep_borrowed(struct sock *sock)
 {
-    if (!sock->dgram->borrows)
+    if (!sock->more->dgram->borrows)
         return;
-    sock->dgram->borrows = false;
+    sock->more->dgram->borrows = false;
     list_for_each_safe (&sock->sends, it) {
         struct op *op = container_of(it, struct op, node);
         const uint8_t *input;
@@ -524,7 +529,7 @@ static unsigned int run_receives(struct sock *sock)
     /* One that has disconnected has no session any more. */
     if (!may_go_on(sock) || sock->session->has_ended)
         return 0;
-    sock->dgram->is_emptied = false;
+    sock->more->dgram->is_emptied = false;
     while (may_go_on(sock) && sock->ns.fd >= 0 &&
            (op = list_first(&sock->receives, struct op, node))) {
         if (is_spent(sock, steps++)) {
@@ -534,7 +539,7 @@ static unsigned int run_receives(struct sock *sock)
         if (op->class->step(op) == 0)
             break;
         found++;
-        if (sock->dgram->is_emptied && !list_is_empty(&sock->receives)) {
+        if (sock->more->dgram->is_emptied && !list_is_empty(&sock->receives)) {
             sock->wants_read = true;
             break;
         }

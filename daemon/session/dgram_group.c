@@ -10,7 +10,7 @@
 
 static struct endpoint *find_group(struct sock *sock, const struct endpoint *group)
 {
-    struct dgram_answers *answers = sock->dgram->answers;
+    struct dgram_answers *answers = sock->more->dgram->answers;
 
     for (unsigned int i = 0; i < answers->group_count; i++)
         if (memcmp(&answers->groups[i], group, sizeof(*group)) == 0)
@@ -23,7 +23,7 @@ static struct endpoint there(const struct sock *sock, const struct endpoint *gro
 {
     struct endpoint to = *group;
 
-    to.port = sock->bound->local.port;
+    to.port = sock->more->bound->local.port;
     if (group->address_len == 4)
         to.scope_id = 0;
     return to;
@@ -32,7 +32,7 @@ static struct endpoint there(const struct sock *sock, const struct endpoint *gro
 uint32_t dgram_join(struct sock *sock, const struct endpoint *group,
                     char reason[static POLICY_REASON_MAX + 1])
 {
-    struct dgram_answers *answers = sock->dgram->answers;
+    struct dgram_answers *answers = sock->more->dgram->answers;
     struct endpoint to = there(sock, group);
     uint32_t error;
     int r;
@@ -54,7 +54,7 @@ uint32_t dgram_join(struct sock *sock, const struct endpoint *group,
 
 static int drop(struct sock *sock, struct endpoint *group)
 {
-    struct dgram_answers *answers = sock->dgram->answers;
+    struct dgram_answers *answers = sock->more->dgram->answers;
     int r = udp_join(&sock->ns, group, false);
 
     *group = answers->groups[--answers->group_count];
@@ -73,7 +73,7 @@ uint32_t dgram_leave(struct sock *sock, const struct endpoint *group)
 
 void dgram_judge_groups(struct sock *sock)
 {
-    struct dgram_answers *answers = sock->dgram ? sock->dgram->answers : NULL;
+    struct dgram_answers *answers = sock->more->dgram ? sock->more->dgram->answers : NULL;
 
     for (unsigned int i = answers ? answers->group_count : 0; i > 0; i--) {
         struct endpoint to = there(sock, &answers->groups[i - 1]);

@@ -35,7 +35,7 @@ bool dgram_has_source(const struct sock *sock, const struct endpoint *to)
     const struct policy_egress *egress = egress_of(sock);
     struct endpoint local = {0};
 
-    if (!sock->bound || !egress->has_source)
+    if (!sock->more->bound || !egress->has_source)
         return true;
     return netsock_local(&sock->ns, &local) == 0 && local.address_len == to->address_len &&
            is_policys(egress, &local);
@@ -51,7 +51,7 @@ static bool is_own(const struct sock *sock, const struct endpoint *source)
 
     if (netsock_local(&sock->ns, &local) != 0 || local.address_len != source->address_len)
         return false;
-    if (sock->bound && memcmp(local.address, zeros, local.address_len) == 0)
+    if (sock->more->bound && memcmp(local.address, zeros, local.address_len) == 0)
         return true;
     return memcmp(local.address, source->address, local.address_len) == 0 &&
            local.scope_id == source->scope_id;
@@ -64,11 +64,11 @@ uint32_t dgram_may_use_source(const struct sock *sock, const struct endpoint *so
 
     if (source->address_len != to->address_len)
         return ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
-    if (!sock->bound && is_policys(egress, source))
+    if (!sock->more->bound && is_policys(egress, source))
         return ERR_SUCCESS;
     if (!is_own(sock, source)) {
-        *ret_why = sock->bound ? "the socket is bound to another address"
-                               : "only a bound socket may choose its source address";
+        *ret_why = sock->more->bound ? "the socket is bound to another address"
+                                     : "only a bound socket may choose its source address";
         return ERR_ACCESS_DENIED;
     }
     if (!egress->has_source || dgram_has_heard(sock, to) || is_policys(egress, source))

@@ -259,7 +259,7 @@ void send_run(struct sock *sock)
 {
     unsigned int budget = TURN_SOCKET_STEPS;
 
-    if (sock->dgram) {
+    if (sock->more->dgram) {
         dgram_run_sends(sock);
         return;
     }

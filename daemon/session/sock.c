@@ -31,9 +31,9 @@ const char *sock_state_name(enum sock_state state)
 
 int32_t sock_linger(const struct sock *sock)
 {
-    bool is_set = sock->options && sock->options->set & UINT32_C(1) << OPTION_LINGER;
+    bool is_set = sock->more->options && sock->more->options->set & UINT32_C(1) << OPTION_LINGER;
 
-    return is_set ? sock->options->values[OPTION_LINGER] : -1;
+    return is_set ? sock->more->options->values[OPTION_LINGER] : -1;
 }
 
 void sock_move(struct sock *sock, enum sock_state to)
@@ -107,7 +107,7 @@ void sock_hung_up(struct netsock *ns)
 
 static void run_socket_events(struct sock *sock, int events)
 {
-    if (sock->dgram) {
+    if (sock->more->dgram) {
         dgram_run_events(sock, events);
         return;
     }
@@ -167,11 +167,21 @@ struct sock_more *sock_own_more(struct sock *sock)
     return more;
 }
 
+struct netsock_options *sock_own_options(struct sock *sock)
+{
+    struct sock_more *more = sock_own_more(sock);
+
+    if (more && !more->options)
+        more->options = mem_zalloc(1, sizeof(*more->options));
+    return more ? more->options : NULL;
+}
+
 static void free_more(struct sock *sock)
 {
     if (sock->more == &nothing_more)
         return;
-    assert(!sock->more->hangup && !sock->more->idle);
+    assert(!sock->more->hangup && !sock->more->idle && !sock->more->dgram);
+    mem_free(sock->more->options);
     mem_free(sock->more->origin);
     mem_free((struct sock_more *)sock->more);
 }
@@ -184,12 +194,11 @@ static void on_gone(struct task *task)
     sock_idle_end(sock);
     assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
     assert(!list_is_linked(&sock->ready) && !sock->connect && !sock->close && sock->ns.fd < 0);
-    assert(!sock->bound && !sock->lending);
+    assert(!sock->more->bound && !sock->more->lending);
     dgram_free(sock);
     connect_report_drop(sock->connect_report);
     quota_unref(sock_quota(sock));
     mem_free(sock->ending);
-    mem_free(sock->options);
     free_more(sock);
     mem_free(sock->host);
     mem_free(sock);
@@ -320,7 +329,7 @@ void sock_run_receives(struct sock *sock)
     unsigned int budget = TURN_SOCKET_STEPS;
     struct op *op;
 
-    if (sock->dgram) {
+    if (sock->more->dgram) {
         dgram_run_receives(sock);
         return;
     }
@@ -391,7 +400,7 @@ void sock_end_receives(struct sock *sock, uint32_t error)
 
 void sock_connect_failed(struct sock *sock)
 {
-    if (sock->dgram) {
+    if (sock->more->dgram) {
         dgram_connect_failed(sock);
         return;
     }

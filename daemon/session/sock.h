@@ -51,19 +51,15 @@ struct sock {
     struct list ready; /* session->ready, or ->settling; later worker->unwatched_drains */
     struct session *session;
     struct worker *worker;
-    struct netsock ns;               /* its io.data is sock_quota() */
-    struct list sends;               /* in order: sends, shutdowns of that side, a disconnect */
-    struct list receives;            /* in order */
-    struct op *connect;              /* in progress */
-    struct op *close;                /* of a lingering socket */
-    struct op *chain;                /* send whose pieces are still coming */
-    struct netsock_options *options; /* NULL: none set */
-    const struct sock_more *more;    /* never NULL; sock_own_more() to write to it */
-    struct dgram *dgram;             /* of datagrams (dgram.h); NULL: of a stream */
-    char *host;                      /* the name it connects by, last; NULL: none, or an address */
-    struct sock_bound *bound;        /* NULL: it has no local address of its client's */
-    struct sock_ending *ending;      /* NULL: it has none, or not yet */
-    struct lending *lending;         /* its descriptor is on the way to the client; else NULL */
+    struct netsock ns;            /* its io.data is sock_quota() */
+    struct list sends;            /* in order: sends, shutdowns of that side, a disconnect */
+    struct list receives;         /* in order */
+    struct op *connect;           /* in progress */
+    struct op *close;             /* of a lingering socket */
+    struct op *chain;             /* send whose pieces are still coming */
+    const struct sock_more *more; /* never NULL; sock_own_more() to write to it */
+    char *host;                   /* the name it connects by, last; NULL: none, or an address */
+    struct sock_ending *ending;   /* NULL: it has none, or not yet */
     struct kept_report *connect_report; /* of its last connect; NULL: none */
     struct endpoint remote; /* where to, or from; the kernel forgets it with the connection */
     uint64_t bytes_in, bytes_out;
@@ -93,7 +89,7 @@ struct sock {
     uint64_t port : 16;         /* it connects to, last; host byte order */
     uint64_t lost_error : 8;    /* that a send got from the kernel: the connection is lost */
     uint64_t id : 18;           /* 0: none any more */
-    uint64_t op_count : 20;     /* counted ops in progress */
+    uint64_t op_count : 19;     /* counted ops in progress */
     uint64_t ops_freed : 20;    /* not yet reported */
     bool wants_read : 1;        /* the last step found the kernel's queue empty */
     bool wants_write : 1;       /* or full */
@@ -122,7 +118,7 @@ static inline struct quota *sock_quota(const struct sock *sock)
 /* It was never asked to connect. */
 static inline bool sock_is_apart(const struct sock *sock)
 {
-    return sock->state == SOCK_OPEN || sock->bound;
+    return sock->state == SOCK_OPEN || sock->more->bound;
 }
 
 /* In which the kernel takes bytes of its stream. */

@@ -33,7 +33,7 @@ static struct audit_entry entry_of(const struct sock *sock, enum audit_event eve
         .name = s->name,
         .host = sock->host,
         .port = sock->port,
-        .is_datagram = sock->dgram != NULL,
+        .is_datagram = sock->more->dgram != NULL,
     };
 }
 
@@ -175,7 +175,7 @@ void sock_audit_listen_denied(struct sock *sock, const struct endpoint *peer,
     char rule[AUDIT_RULE_MAX];
 
     entry.port = 0;
-    entry.local = &sock->bound->local;
+    entry.local = &sock->more->bound->local;
     entry.remote = peer;
     entry.error = ERR_ACCESS_DENIED;
     entry.reason = answer->reason;
@@ -212,7 +212,7 @@ void sock_audit_listen(struct sock *sock, struct sock_audit *a)
     a->is_open = false;
     entry = entry_of(sock, AUDIT_LISTEN);
     entry.port = 0;
-    entry.local = &sock->bound->local;
+    entry.local = &sock->more->bound->local;
     monitor_tell(sock->worker->monitor, "listen", &entry);
     if (a->is_on)
         tell_local(sock, a, &entry);

@@ -20,38 +20,41 @@ _Static_assert(sizeof(struct sock_bound) < MEMORY_BOUND, "a socket's grant has r
 
 int sock_bound_new(struct sock *sock)
 {
-    sock->bound = mem_zalloc(1, sizeof(*sock->bound));
-    if (!sock->bound)
+    struct sock_more *more = sock_own_more(sock);
+
+    if (more)
+        more->bound = mem_zalloc(1, sizeof(*more->bound));
+    if (!sock->more->bound)
         return -ENOMEM;
-    list_init(&sock->bound->accepts);
+    list_init(&sock->more->bound->accepts);
     return 0;
 }
 
 void sock_bound_uncharge(struct sock *sock)
 {
-    if (!sock->bound)
+    if (!sock->more->bound)
         return;
-    quota_uncharge(sock_quota(sock), QUOTA_KERNEL, sock->bound->charged);
-    sock->bound->charged = 0;
+    quota_uncharge(sock_quota(sock), QUOTA_KERNEL, sock->more->bound->charged);
+    sock->more->bound->charged = 0;
 }
 
 void sock_bound_drop(struct sock *sock)
 {
-    if (!sock->bound)
+    if (!sock->more->bound)
         return;
-    assert(list_is_empty(&sock->bound->accepts));
+    assert(list_is_empty(&sock->more->bound->accepts));
     sock_bound_uncharge(sock);
-    sock->bound = mem_free(sock->bound);
+    sock_own_more(sock)->bound = mem_free(sock->more->bound);
 }
 
 static enum policy_protocol protocol_of(const struct sock *sock)
 {
-    return sock->dgram ? POLICY_UDP : POLICY_TCP;
+    return sock->more->dgram ? POLICY_UDP : POLICY_TCP;
 }
 
 struct policy_answer sock_bound_judge_peer(const struct sock *sock, const struct sockaddr *peer)
 {
-    const struct sock_bound *bound = sock->bound;
+    const struct sock_bound *bound = sock->more->bound;
     struct sockaddr_storage asked;
 
     asock_endpoint_to(&bound->asked, &asked);
@@ -61,7 +64,7 @@ struct policy_answer sock_bound_judge_peer(const struct sock *sock, const struct
 
 bool sock_bound_is_reserved(const struct sock *sock)
 {
-    const struct sock_bound *bound = sock->bound;
+    const struct sock_bound *bound = sock->more->bound;
     struct sockaddr_storage local;
 
     asock_endpoint_to(&bound->local, &local);
@@ -73,7 +76,7 @@ struct policy_answer sock_bound_judge(const struct sock *sock)
 {
     struct policy_answer answer = sock_bound_judge_peer(sock, NULL);
 
-    if (answer.is_allowed && sock->bound->asked.port == 0 && sock_bound_is_reserved(sock))
+    if (answer.is_allowed && sock->more->bound->asked.port == 0 && sock_bound_is_reserved(sock))
         answer = (struct policy_answer){.reason = "this port is reserved for another client"};
     return answer;
 }
@@ -92,7 +95,7 @@ struct policy_answer sock_origin_judge(const struct sock *sock)
 /* Each connection of the backlog may have as many bytes waiting as a new socket's buffer takes. */
 static uint64_t held_by_backlog(const struct sock *sock, uint32_t backlog)
 {
-    const struct netsock_options *options = sock->options;
+    const struct netsock_options *options = sock->more->options;
     uint64_t each = sock->worker->buffers.receive_start;
 
     if (options && options->set & UINT32_C(1) << OPTION_RECEIVE_BUFFER)
@@ -106,7 +109,7 @@ static uint64_t held_by_backlog(const struct sock *sock, uint32_t backlog)
 
 int sock_bound_charge(struct sock *sock, uint32_t backlog)
 {
-    struct sock_bound *bound = sock->bound;
+    struct sock_bound *bound = sock->more->bound;
     uint64_t bytes = held_by_backlog(sock, backlog);
 
     if (bytes > bound->charged &&
@@ -136,21 +139,20 @@ int sock_inherit(struct sock *sock, const struct sock *listener)
 
     if (!origin)
         return -ENOMEM;
-    origin->asked = listener->bound->asked;
-    origin->is_dual = listener->bound->is_dual;
-    if (!listener->options)
+    origin->asked = listener->more->bound->asked;
+    origin->is_dual = listener->more->bound->is_dual;
+    if (!listener->more->options)
         return 0;
-    sock->options = mem_alloc(sizeof(*sock->options));
-    if (!sock->options)
+    if (!sock_own_options(sock))
         return -ENOMEM;
-    *sock->options = *listener->options;
-    sock->options->set &= ~own;
+    *sock->more->options = *listener->more->options;
+    sock->more->options->set &= ~own;
     return 0;
 }
 
 void sock_run_accepts(struct sock *sock)
 {
-    struct list *accepts = &sock->bound->accepts;
+    struct list *accepts = &sock->more->bound->accepts;
     unsigned int budget = TURN_SOCKET_STEPS;
     struct op *op;
 
@@ -174,7 +176,7 @@ void sock_run_accepts(struct sock *sock)
 void sock_queue_accept(struct sock *sock, struct op *op, uint32_t timeout_ms)
 {
     sock_hold_op(sock, op, timeout_ms);
-    list_append(&sock->bound->accepts, &op->node);
+    list_append(&sock->more->bound->accepts, &op->node);
     if (!sock->wants_read && !list_is_linked(&sock->node))
         sock_run_accepts(sock);
 }
@@ -183,7 +185,7 @@ void sock_end_accepts(struct sock *sock, uint32_t error, const char *text)
 {
     struct op *op;
 
-    while (sock->bound && (op = list_first(&sock->bound->accepts, struct op, node))) {
+    while (sock->more->bound && (op = list_first(&sock->more->bound->accepts, struct op, node))) {
         op->text = text;
         complete(op, error);
     }
@@ -193,7 +195,7 @@ bool sock_bound_judge_again(struct sock *sock)
 {
     struct policy_answer answer;
 
-    if (!sock->bound || sock->state == SOCK_KILLED)
+    if (!sock->more->bound || sock->state == SOCK_KILLED)
         return false;
     answer = sock_bound_judge(sock);
     if (answer.is_allowed) {
@@ -202,7 +204,7 @@ bool sock_bound_judge_again(struct sock *sock)
     }
     sock_audit_listen_denied(sock, NULL, &answer);
     sock_end_accepts(sock, ERR_ACCESS_DENIED, answer.reason);
-    if (sock->dgram)
+    if (sock->more->dgram)
         dgram_end(sock, ERR_ACCESS_DENIED);
     sock->wants_read = sock->wants_write = false;
     list_remove(&sock->node);

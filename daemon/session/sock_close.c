@@ -296,7 +296,7 @@ static void finish(struct sock *sock, bool abort)
 {
     leave_session(sock);
     /* A datagram socket has no stream whose end could be sent. */
-    if (sock->ns.fd < 0 || sock->bound || abort || sock->is_incomplete || sock->dgram) {
+    if (sock->ns.fd < 0 || sock->more->bound || abort || sock->is_incomplete || sock->more->dgram) {
         close_now(sock, true);
         return;
     }
@@ -518,7 +518,7 @@ static uint32_t prepare_linger(struct sock *sock)
  */
 static void close_lent(struct sock *sock, uint32_t linger_ms, bool abort)
 {
-    bool is_over = sock->lending || sock->ns.fd < 0;
+    bool is_over = sock->more->lending || sock->ns.fd < 0;
     uint32_t error = ERR_SUCCESS;
 
     sock_lend_no_more(sock);
@@ -567,7 +567,8 @@ void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort
         close_lent(sock, linger_ms, abort);
         return;
     }
-    if (!abort && linger_ms > 0 && sock->state != SOCK_OPEN && !sock->bound && !sock->dgram) {
+    if (!abort && linger_ms > 0 && sock->state != SOCK_OPEN && !sock->more->bound &&
+        !sock->more->dgram) {
         error = prepare_linger(sock);
         if (error == ERR_SUCCESS) {
             linger(sock, linger_ms);

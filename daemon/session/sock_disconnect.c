@@ -22,7 +22,7 @@
 /* FIN behind all that was sent. A stream that is not whole gets none. */
 static uint32_t end_stream(struct sock *sock, bool abort)
 {
-    if (sock->dgram)
+    if (sock->more->dgram)
         return ERR_SUCCESS;
     if (abort || sock->is_incomplete || sock->send_side == SIDE_BROKEN)
         return ERR_CONNECTION_RESET;
@@ -38,8 +38,15 @@ static uint32_t end_stream(struct sock *sock, bool abort)
 static int renew(const struct sock *sock, struct sock **ret)
 {
     /* A datagram socket has taken the family of what it was used for first. */
-    return sock_new_kind(sock->session, sock->id, sock->dgram ? sock->dgram->family : sock->family,
-                         sock->dgram != NULL, ret);
+    const struct dgram *dgram = sock->more->dgram;
+    int r = sock_new_kind(sock->session, sock->id, dgram ? dgram->family : sock->family,
+                          dgram != NULL, ret);
+
+    if (r < 0 || !sock->more->options || sock_own_more(*ret))
+        return r;
+    (*ret)->state = SOCK_CLOSED;
+    sock_free_later(*ret);
+    return -ENOMEM;
 }
 
 int sock_disconnect(struct op *op, bool abort)
@@ -56,8 +63,10 @@ int sock_disconnect(struct op *op, bool abort)
     list_remove(&op->node);
     sock_end_ops(sock, ERR_OPERATION_ABORTED);
     complete(op, error);
-    fresh->options = sock->options;
-    sock->options = NULL;
+    if (sock->more->options) {
+        sock_own_more(fresh)->options = sock->more->options;
+        sock_own_more(sock)->options = NULL;
+    }
     sock_close(sock, NULL, linger > 0 ? (uint32_t)linger : 0, abort);
     slot->sock = fresh;
     s->socket_count++;

@@ -51,7 +51,7 @@ static void keep_alive(struct sock *sock, uint64_t seconds)
 {
     const uint32_t own = UINT32_C(1) << OPTION_KEEP_ALIVE | UINT32_C(1) << OPTION_KEEP_ALIVE_TIME;
 
-    if (seconds == 0 || (sock->options && sock->options->set & own))
+    if (seconds == 0 || (sock->more->options && sock->more->options->set & own))
         return;
     netsock_set_option(&sock->ns, OPTION_KEEP_ALIVE_TIME, (int32_t)seconds);
     netsock_set_option(&sock->ns, OPTION_KEEP_ALIVE, 1);
@@ -75,7 +75,7 @@ void sock_idle_begin(struct sock *sock)
 {
     uint64_t seconds;
 
-    if (sock->dgram)
+    if (sock->more->dgram)
         return; /* the socket's kind does not have the option */
     seconds = setting(sock, POLICY_LIMIT_IDLE_TIMEOUT);
     keep_alive(sock, setting(sock, POLICY_LIMIT_KEEP_ALIVE));

@@ -20,7 +20,7 @@ static const uint32_t options[] = {
 
 static bool is_set(const struct sock *sock, enum direction d)
 {
-    return sock->options && sock->options->set & UINT32_C(1) << options[d];
+    return sock->more->options && sock->more->options->set & UINT32_C(1) << options[d];
 }
 
 /* What the kernel makes of a size that is set. */
@@ -39,7 +39,7 @@ static uint64_t autotuned(const struct sock *sock, enum direction d)
 {
     const struct netsock_buffers *b = &sock->worker->buffers;
 
-    if (sock->dgram)
+    if (sock->more->dgram)
         return d == SENDING ? b->datagram_send : b->datagram_receive;
     return d == SENDING ? b->send_auto : b->receive_auto;
 }
@@ -47,7 +47,7 @@ static uint64_t autotuned(const struct sock *sock, enum direction d)
 static uint64_t size_of(const struct sock *sock, enum direction d, bool small)
 {
     if (is_set(sock, d))
-        return doubled(sock, d, sock->options->values[options[d]]);
+        return doubled(sock, d, sock->more->options->values[options[d]]);
     return small ? doubled(sock, d, KERNEL_BUFFER_SMALL) : autotuned(sock, d);
 }
 

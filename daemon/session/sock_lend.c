@@ -87,11 +87,13 @@ bool lending_waits(const struct lending *l)
     return list_is_linked(&l->waiter);
 }
 
-static struct lending *make(struct session *s, struct op *op)
+/* What ties the socket to it later does not fail: it needs the socket's own struct sock_more. */
+static struct lending *make(struct sock *sock, struct op *op)
 {
+    struct session *s = sock->session;
     struct lending *l;
 
-    if (quota_charge(s->quota, QUOTA_MEMORY, sizeof(*l)) < 0)
+    if (!sock_own_more(sock) || quota_charge(s->quota, QUOTA_MEMORY, sizeof(*l)) < 0)
         return NULL;
     l = mem_zalloc(1, sizeof(*l));
     if (!l) {
@@ -119,7 +121,7 @@ static void wait_for_room(struct lending *l)
 struct lending *lending_new(struct op *op)
 {
     struct session *s = op->session;
-    struct lending *l = make(s, op);
+    struct lending *l = make(op->sock, op);
 
     if (!l)
         return NULL;
@@ -138,7 +140,7 @@ struct lending *lending_free(struct lending *l)
         return NULL;
     s = l->session;
     if (l->sock)
-        l->sock->lending = NULL;
+        sock_own_more(l->sock)->lending = NULL;
     list_remove(&l->pass.node);
     if (lending_waits(l))
         list_remove(&l->waiter);
@@ -174,7 +176,7 @@ static void on_left(struct fd_pass *pass)
 
 static void tie(struct sock *sock, struct lending *l)
 {
-    sock->lending = l;
+    sock_own_more(sock)->lending = l;
     l->sock = sock;
     l->pass.fd = sock->ns.fd;
     l->pass.left = on_left;
@@ -213,7 +215,7 @@ struct fd_pass *lending_send(struct lending *l)
 
 bool sock_lending_at(const struct sock *sock, uint32_t *ret_at)
 {
-    const struct lending *l = sock->lending;
+    const struct lending *l = sock->more->lending;
 
     if (!l || !l->is_sending)
         return false;
@@ -230,7 +232,7 @@ void sock_lent_restore(struct sock *sock, bool is_given)
 
 struct lending *lending_restore(struct op *op)
 {
-    struct lending *l = make(op->session, op);
+    struct lending *l = make(op->sock, op);
 
     /* Those that are in the output come first. */
     if (l)
@@ -241,7 +243,7 @@ struct lending *lending_restore(struct op *op)
 struct lending *lending_restore_of(struct sock *sock)
 {
     struct session *s = sock->session;
-    struct lending *l = make(s, NULL);
+    struct lending *l = make(sock, NULL);
 
     if (!l)
         return NULL;
@@ -268,11 +270,11 @@ int sock_lending_restore(struct sock *sock, uint32_t at)
 
 void sock_lend_no_more(struct sock *sock)
 {
-    struct lending *l = sock->lending;
+    struct lending *l = sock->more->lending;
 
     if (!l)
         return;
-    sock->lending = NULL;
+    sock_own_more(sock)->lending = NULL;
     l->sock = NULL;
     if (l->is_sending)
         lending_free(l);

@@ -4,8 +4,12 @@
 
 /* The states of a socket and of its sides (sock.h), and what is apart from it. */
 
+struct dgram;
+struct lending;
+struct netsock_options;
 struct op;
 struct sock;
+struct sock_bound;
 struct sock_idle;
 struct sock_origin;
 
@@ -32,12 +36,18 @@ enum side {
 
 /* What few sockets have. The others share an empty one. */
 struct sock_more {
-    struct op *hangup;          /* waits for the end of the connection */
-    struct sock_idle *idle;     /* NULL: no time ends it while it is idle */
-    struct sock_origin *origin; /* of an accepted one; NULL: it connects */
+    struct op *hangup;               /* waits for the end of the connection */
+    struct sock_idle *idle;          /* NULL: no time ends it while it is idle */
+    struct sock_origin *origin;      /* of an accepted one; NULL: it connects */
+    struct netsock_options *options; /* NULL: none set */
+    struct dgram *dgram;             /* of datagrams (dgram.h); NULL: of a stream */
+    struct sock_bound *bound;        /* NULL: it has no local address of its client's */
+    struct lending *lending;         /* its descriptor is on the way to the client; else NULL */
 };
 
 /* Its own, within the session's grant. NULL: no memory; never of one that has its own. */
 struct sock_more *sock_own_more(struct sock *sock);
+/* Likewise. */
+struct netsock_options *sock_own_options(struct sock *sock);
 
 #endif

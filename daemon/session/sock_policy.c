@@ -46,15 +46,15 @@ bool sock_may_set(const struct sock *sock, uint32_t option)
 
 bool sock_may_have_options(const struct sock *sock)
 {
-    for (uint32_t option = 1; sock->options && option <= NETSOCK_OPTIONS; option++)
-        if (sock->options->set & UINT32_C(1) << option && !sock_may_set(sock, option))
+    for (uint32_t option = 1; sock->more->options && option <= NETSOCK_OPTIONS; option++)
+        if (sock->more->options->set & UINT32_C(1) << option && !sock_may_set(sock, option))
             return false;
     return true;
 }
 
 uint8_t sock_traffic_class(const struct sock *sock)
 {
-    const struct netsock_options *options = sock->options;
+    const struct netsock_options *options = sock->more->options;
 
     if (!options || !(options->set & UINT32_C(1) << OPTION_TRAFFIC_CLASS))
         return 0;
@@ -63,7 +63,7 @@ uint8_t sock_traffic_class(const struct sock *sock)
 
 bool sock_dual_mode(const struct sock *sock)
 {
-    const struct netsock_options *options = sock->options;
+    const struct netsock_options *options = sock->more->options;
 
     if (!options || !(options->set & UINT32_C(1) << OPTION_DUAL_MODE))
         return sock->family == FAMILY_ANY;
@@ -87,7 +87,7 @@ void sock_deny_lending(const struct sock *sock, struct policy_answer *answer)
 
 struct policy_answer sock_judge(const struct sock *sock)
 {
-    struct policy_question question = {.protocol = sock->dgram ? POLICY_UDP : POLICY_TCP,
+    struct policy_question question = {.protocol = sock->more->dgram ? POLICY_UDP : POLICY_TCP,
                                        .host = sock->host,
                                        .port = sock->port,
                                        .traffic_class = sock_traffic_class(sock)};
@@ -96,7 +96,7 @@ struct policy_answer sock_judge(const struct sock *sock)
     struct endpoint remote = {0};
     socklen_t len;
 
-    if (sock->bound && sock->session && sock->state != SOCK_KILLED)
+    if (sock->more->bound && sock->session && sock->state != SOCK_KILLED)
         return sock_bound_judge(sock);
     if (!is_up(sock))
         return answer;

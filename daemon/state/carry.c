@@ -57,7 +57,8 @@ static bool carries_all_ops(const struct sock *sock)
     return (!sock->connect || carries_op(sock->connect)) &&
            (!sock->close || carries_op(sock->close)) &&
            (!sock->more->hangup || carries_op(sock->more->hangup)) && carries_ops(&sock->sends) &&
-           carries_ops(&sock->receives) && (!sock->bound || carries_ops(&sock->bound->accepts));
+           carries_ops(&sock->receives) &&
+           (!sock->more->bound || carries_ops(&sock->more->bound->accepts));
 }
 
 /* Its close goes on. */
@@ -67,7 +68,7 @@ static bool carries_lingering(const struct sock *sock)
 
     return (sock->state == SOCK_LINGERING ? has_descriptor
                                           : sock->state == SOCK_CONNECTING && !has_descriptor) &&
-           !sock->dgram && !sock->lending && !sock->is_closing && carries_all_ops(sock);
+           !sock->more->dgram && !sock->more->lending && !sock->is_closing && carries_all_ops(sock);
 }
 
 /* Once it was sent, its client alone has the descriptor of a given one. */
@@ -75,9 +76,9 @@ static bool carries_lent(const struct sock *sock)
 {
     uint32_t at;
 
-    if (sock->lending && !sock_lending_at(sock, &at) && lent_reply(sock) == 0)
+    if (sock->more->lending && !sock_lending_at(sock, &at) && lent_reply(sock) == 0)
         return false;
-    return sock->is_given && !sock->lending ? sock->ns.fd < 0 : sock->ns.fd >= 0;
+    return sock->is_given && !sock->more->lending ? sock->ns.fd < 0 : sock->ns.fd >= 0;
 }
 
 static bool carries_descriptor(const struct sock *sock)
@@ -85,7 +86,7 @@ static bool carries_descriptor(const struct sock *sock)
     switch (sock->state) {
     case SOCK_OPEN:
     case SOCK_CONNECTING:
-        return sock->dgram || sock->ns.fd < 0;
+        return sock->more->dgram || sock->ns.fd < 0;
     case SOCK_FAILED:
     case SOCK_KILLED:
         return sock->ns.fd < 0;
@@ -102,8 +103,9 @@ static bool carries_descriptor(const struct sock *sock)
 
 static bool carries_socket(const struct sock *sock)
 {
-    return carries_descriptor(sock) && !(sock->dgram && sock->dgram->borrows) && !sock->lingers &&
-           !sock->close && !sock->is_closing && !sock->ending && carries_all_ops(sock);
+    return carries_descriptor(sock) && !(sock->more->dgram && sock->more->dgram->borrows) &&
+           !sock->lingers && !sock->close && !sock->is_closing && !sock->ending &&
+           carries_all_ops(sock);
 }
 
 static bool carries_replies(const struct list *ops)

@@ -80,7 +80,7 @@ static void add_answers(struct datagrams_room *room, size_t *used, struct dgram_
 
 int datagrams_save(const struct sock *sock, struct datagrams_room *room, Asockd__State__Socket *to)
 {
-    const struct dgram *dgram = sock->dgram;
+    const struct dgram *dgram = sock->more->dgram;
     size_t most = DGRAM_DESTINATIONS + (dgram->answers ? HEARD_MAX + DGRAM_GROUPS_MAX : 0),
            used = 0;
 
@@ -168,13 +168,14 @@ static int restore_answers(struct state_restorer *r, struct sock *sock,
     if (e < 0)
         return e;
     if (from->n_keys > 0)
-        memcpy(sock->dgram->answers->keys, from->keys, sizeof(sock->dgram->answers->keys));
+        memcpy(sock->more->dgram->answers->keys, from->keys,
+               sizeof(sock->more->dgram->answers->keys));
     for (size_t i = 0; i < from->n_heard; i++) {
         if (!restore_endpoint(from->heard[i], &heard) || heard.address_len == 0)
             return restore_fail(r, "an address is invalid");
         dgram_remember(sock, &heard);
     }
-    return restore_groups(r, sock->dgram->answers, from);
+    return restore_groups(r, sock->more->dgram->answers, from);
 }
 
 int datagrams_restore(struct state_restorer *r, struct sock *sock,
@@ -191,13 +192,13 @@ int datagrams_restore(struct state_restorer *r, struct sock *sock,
         return restore_fail(r, "a datagram socket is invalid");
     if (dgram_new(sock) < 0)
         return -ENOMEM;
-    sock->dgram->hears_peer_alone = datagrams->hears_peer_alone;
-    sock->dgram->has_no_segments = datagrams->has_no_segments;
-    sock->dgram->dropped = datagrams->dropped;
-    sock->dgram->refused = datagrams->refused;
-    sock->dgram->family = (uint8_t)datagrams->family;
-    if (!restore_endpoint(datagrams->peer, &sock->dgram->peer) ||
-        (sock->state == SOCK_CONNECTED) != (sock->dgram->peer.address_len > 0))
+    sock->more->dgram->hears_peer_alone = datagrams->hears_peer_alone;
+    sock->more->dgram->has_no_segments = datagrams->has_no_segments;
+    sock->more->dgram->dropped = datagrams->dropped;
+    sock->more->dgram->refused = datagrams->refused;
+    sock->more->dgram->family = (uint8_t)datagrams->family;
+    if (!restore_endpoint(datagrams->peer, &sock->more->dgram->peer) ||
+        (sock->state == SOCK_CONNECTED) != (sock->more->dgram->peer.address_len > 0))
         return restore_fail(r, "an address is invalid");
     e = restore_destinations(r, sock, datagrams);
     return e == 0 ? restore_answers(r, sock, datagrams) : e;
@@ -206,8 +207,8 @@ int datagrams_restore(struct state_restorer *r, struct sock *sock,
 int datagrams_verify(const struct sock *sock, int fd, uint64_t cookie)
 {
     return verify_datagrams(fd, cookie, sock->family == FAMILY_INET6 ? AF_INET6 : AF_INET,
-                            sock->bound ? &sock->bound->local : NULL,
-                            sock->state == SOCK_CONNECTED ? &sock->dgram->peer : NULL);
+                            sock->more->bound ? &sock->more->bound->local : NULL,
+                            sock->state == SOCK_CONNECTED ? &sock->more->dgram->peer : NULL);
 }
 
 void datagrams_adopted(struct sock *sock)
@@ -216,7 +217,7 @@ void datagrams_adopted(struct sock *sock)
 
     /* Somebody has taken its peer from it: anybody can send to it now. */
     if (netsock_remote(&sock->ns, &peer) < 0)
-        sock->dgram->hears_peer_alone = false;
+        sock->more->dgram->hears_peer_alone = false;
 }
 
 static bool is_send(const struct sock *sock, const Asockd__State__Op *from)
@@ -230,7 +231,7 @@ static bool is_send(const struct sock *sock, const Asockd__State__Op *from)
                                    from->total > (uint64_t)datagram->segment * UDP_SEGMENTS_MAX)))
         return false;
     /* It has left as a whole, unless its segments leave one after the other. */
-    if (from->bytes > 0 && (!sock->dgram->has_no_segments || datagram->segment == 0 ||
+    if (from->bytes > 0 && (!sock->more->dgram->has_no_segments || datagram->segment == 0 ||
                             from->bytes % datagram->segment != 0))
         return false;
     if (is_reference)

@@ -20,7 +20,7 @@
 
 uint32_t lent_reply(const struct sock *sock)
 {
-    return session_reply_of(sock->session, sock->lending);
+    return session_reply_of(sock->session, sock->more->lending);
 }
 
 Asockd__State__Lent *lent_save(struct state_writer *out, struct lent_room *room,
@@ -33,7 +33,7 @@ Asockd__State__Lent *lent_save(struct state_writer *out, struct lent_room *room,
     state_needs(out, STATE_FORMAT_LENT);
     asockd__state__lent__init(&room->lent);
     room->lent.given = sock->is_given;
-    if (!sock->lending)
+    if (!sock->more->lending)
         return &room->lent;
     asockd__state__travel__init(&room->travel);
     room->lent.travel = &room->travel;

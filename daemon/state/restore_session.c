@@ -306,7 +306,7 @@ static void end_socket_in_reset(const struct sock *sock, bool on)
 {
     struct connect_past past;
 
-    if (sock->ns.fd >= 0 && !sock->bound && !sock->dgram && !sock->ns.is_lent)
+    if (sock->ns.fd >= 0 && !sock->more->bound && !sock->more->dgram && !sock->ns.is_lent)
         end_in_reset(sock->ns.fd, on);
     if (!sock->connect)
         return;
@@ -344,15 +344,15 @@ static void resume_socket(struct session *s, struct sock *sock)
         return;
     }
     /* As after a reload: what policy does not let be bound any more is not. */
-    if (sock->bound && sock_bound_judge_again(sock))
+    if (sock->more->bound && sock_bound_judge_again(sock))
         return;
-    if (sock->state == SOCK_LISTENING && !list_is_empty(&sock->bound->accepts)) {
+    if (sock->state == SOCK_LISTENING && !list_is_empty(&sock->more->bound->accepts)) {
         sock->events |= EV_READ;
         session_ready(s, sock);
     }
     if (sock->state == SOCK_CONNECTED)
         sock_idle_begin(sock);
-    else if (!sock->dgram)
+    else if (!sock->more->dgram)
         return;
     if (list_is_empty(&sock->sends) && list_is_empty(&sock->receives))
         return;

@@ -121,12 +121,11 @@ static int restore_options(struct sock *sock, const Asockd__State__Socket *from)
 
     if (from->options_set == 0 && from->n_options == 0)
         return 0;
-    sock->options = mem_zalloc(1, sizeof(*sock->options));
-    if (!sock->options)
+    if (!sock_own_options(sock))
         return -ENOMEM;
     for (size_t i = 0; i <= NETSOCK_OPTIONS && i < from->n_options; i++) {
-        sock->options->values[i] = from->options[i];
-        sock->options->set |= from->options_set & known & UINT32_C(1) << i;
+        sock->more->options->values[i] = from->options[i];
+        sock->more->options->set |= from->options_set & known & UINT32_C(1) << i;
     }
     return 0;
 }
@@ -150,10 +149,11 @@ static int restore_origin(struct state_restorer *r, struct sock *sock,
 /* Is it what the record says? */
 static int verify(const struct sock *sock, int fd, const Asockd__State__Socket *from)
 {
-    if (sock->dgram)
+    if (sock->more->dgram)
         return datagrams_verify(sock, fd, from->cookie);
-    if (sock->bound)
-        return verify_bound(fd, from->cookie, &sock->bound->local, sock->state == SOCK_LISTENING);
+    if (sock->more->bound)
+        return verify_bound(fd, from->cookie, &sock->more->bound->local,
+                            sock->state == SOCK_LISTENING);
     if (from->lent)
         return verify_lent(fd, from->cookie);
     return verify_connection(fd, from->cookie, &sock->remote);
@@ -174,7 +174,7 @@ static int adopt(struct state_restorer *r, struct sock *sock, const Asockd__Stat
     }
     netsock_adopt(&sock->ns, fd, false);
     sock->worker->fds_used++;
-    if (sock->dgram)
+    if (sock->more->dgram)
         datagrams_adopted(sock);
     return 0;
 }
@@ -186,7 +186,8 @@ static bool must_adopt(const struct sock *sock, const Asockd__State__Socket *fro
 
     if (sock->state == SOCK_LENT)
         return lent_has_descriptor(from->lent);
-    return sock_may_send(sock) || sock->bound || (sock->dgram && may_have_sent && from->descriptor);
+    return sock_may_send(sock) || sock->more->bound ||
+           (sock->more->dgram && may_have_sent && from->descriptor);
 }
 
 static bool is_bound(const struct sock *sock)
@@ -207,7 +208,7 @@ static int restore_bound(struct state_restorer *r, struct sock *sock,
         return 0;
     if (sock_bound_new(sock) < 0)
         return -ENOMEM;
-    bound = sock->bound;
+    bound = sock->more->bound;
     bound->is_dual = from->is_dual;
     bound->backlog = from->backlog;
     bound->accepted = from->accepted;
@@ -275,7 +276,7 @@ static int fill_socket(struct state_restorer *r, struct sock *sock,
         e = restore_fail(r, "a socket that is not connected has a descriptor");
     if (e == 0)
         e = lent_restore(r, sock, from->lent);
-    if (e == 0 && sock->state == SOCK_CONNECTED && !sock->dgram)
+    if (e == 0 && sock->state == SOCK_CONNECTED && !sock->more->dgram)
         sock_idle_restore(sock, from->active);
     return e;
 }
@@ -390,7 +391,7 @@ static bool may_be_sent(const struct sock *sock, const Asockd__State__Socket *of
 static bool is_in_place(const struct sock *sock, const Asockd__State__Socket *of,
                         const Asockd__State__Op *from)
 {
-    if (sock->dgram)
+    if (sock->more->dgram)
         return datagrams_is_in_place(sock, from);
     switch (from->queue) {
     case ASOCKD__STATE__OP__QUEUE__CONNECT:
@@ -415,7 +416,7 @@ static bool is_in_place(const struct sock *sock, const Asockd__State__Socket *of
 static bool is_small(const struct sock *sock, const Asockd__State__Op *from)
 {
     return from->verb == VERB_RECEIVE && !is_reference(from) &&
-           !(from->receive_flags & RECEIVE_MULTISHOT) && !sock->dgram;
+           !(from->receive_flags & RECEIVE_MULTISHOT) && !sock->more->dgram;
 }
 
 static struct op *make_op(struct sock *sock, const Asockd__State__Op *from)
@@ -459,7 +460,7 @@ static void queue_op(struct op *op, const Asockd__State__Op *from)
     else if (from->queue == ASOCKD__STATE__OP__QUEUE__RECEIVES)
         list_append(&sock->receives, &op->node);
     else if (from->queue == ASOCKD__STATE__OP__QUEUE__ACCEPTS)
-        list_append(&sock->bound->accepts, &op->node);
+        list_append(&sock->more->bound->accepts, &op->node);
     else if (from->queue == ASOCKD__STATE__OP__QUEUE__CLOSE)
         sock->close = op;
 }
@@ -544,7 +545,7 @@ static int fill_op(struct state_restorer *r, struct op *op, const Asockd__State_
     case VERB_CONNECT:
         return fill_connect(r, op, from);
     case VERB_SEND:
-        if (!sock->dgram)
+        if (!sock->more->dgram)
             send_restore(op);
         else if ((e = datagrams_restore_op(r, op, from)) < 0)
             return e;
@@ -568,7 +569,7 @@ static int fill_op(struct state_restorer *r, struct op *op, const Asockd__State_
         op->receive.length = from->length;
         op->receive_flags = (uint8_t)from->receive_flags;
         op->bytes = from->bytes;
-        if (sock->dgram)
+        if (sock->more->dgram)
             return datagrams_restore_op(r, op, from);
         receive_restore(op);
         return 0;
@@ -585,7 +586,7 @@ static bool has_ops(const struct sock *sock)
         return true;
     case SOCK_OPEN:
     case SOCK_BOUND:
-        return sock->dgram;
+        return sock->more->dgram;
     default:
         return false;
     }

@@ -189,7 +189,7 @@ static void fill_socket(const struct sock *sock, Asockd__State__Socket *to)
     to->chain = sock->chain ? sock->chain->token : 0;
     to->ops = count(&sock->sends) + count(&sock->receives) + (sock->more->hangup ? 1 : 0) +
               (sock->connect ? 1 : 0) + (sock->close ? 1 : 0) +
-              (sock->bound ? count(&sock->bound->accepts) : 0);
+              (sock->more->bound ? count(&sock->more->bound->accepts) : 0);
 }
 
 static void save_ops(struct state_writer *out, const struct sock *sock)
@@ -204,9 +204,9 @@ static void save_ops(struct state_writer *out, const struct sock *sock)
         save_op(out, sock->more->hangup, ASOCKD__STATE__OP__QUEUE__HANGUP);
     if (sock->close)
         save_op(out, sock->close, ASOCKD__STATE__OP__QUEUE__CLOSE);
-    if (!sock->bound)
+    if (!sock->more->bound)
         return;
-    list_for_each (&sock->bound->accepts, it)
+    list_for_each (&sock->more->bound->accepts, it)
         save_op(out, container_of(it, struct op, node), ASOCKD__STATE__OP__QUEUE__ACCEPTS);
 }
 
@@ -242,14 +242,14 @@ static void save_socket(struct state_writer *out, const struct sock *sock, uint6
     if (sock->send_side == SIDE_MISSED)
         state_needs(out, STATE_FORMAT_MISSED);
     fill_socket(sock, &socket);
-    if (sock->dgram) {
+    if (sock->more->dgram) {
         state_needs(out, STATE_FORMAT_DATAGRAMS);
         if (datagrams_save(sock, &datagrams, &socket) < 0)
             out->error = -ENOMEM;
     }
     /* One that was killed has lost what it was bound to. */
-    if (sock->bound && sock->state != SOCK_KILLED) {
-        socket.bound = bound_in(&bound, sock->bound);
+    if (sock->more->bound && sock->state != SOCK_KILLED) {
+        socket.bound = bound_in(&bound, sock->more->bound);
         state_needs(out, STATE_FORMAT_BOUND);
     }
     if (sock->lingers) {
@@ -261,9 +261,9 @@ static void save_socket(struct state_writer *out, const struct sock *sock, uint6
     socket.lent = lent_save(out, &lent, sock);
     socket.dropping = dropping;
     socket.remote = save_endpoint(&remote, &sock->remote);
-    if (sock->options) {
-        socket.options_set = sock->options->set;
-        socket.options = sock->options->values;
+    if (sock->more->options) {
+        socket.options_set = sock->more->options->set;
+        socket.options = sock->more->options->values;
         socket.n_options = NETSOCK_OPTIONS + 1;
     }
     if (sock->more->origin) {

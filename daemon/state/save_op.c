@@ -107,7 +107,7 @@ static void fill_attempts(struct state_writer *out, struct op_room *room)
 static void fill_connect(struct state_writer *out, struct op_room *room, const struct op *op)
 {
     connect_save(op, &room->past);
-    room->is_datagram = op->sock->dgram != NULL;
+    room->is_datagram = op->sock->more->dgram != NULL;
     room->op.host = save_text(room->past.host);
     room->op.port = room->past.port;
     room->op.lend = room->past.lend;
@@ -166,7 +166,7 @@ void save_op(struct state_writer *out, const struct op *op, uint32_t queue)
     }
     if (op->verb == VERB_CONNECT)
         fill_connect(out, &room, op);
-    else if (is_send && op->sock->dgram)
+    else if (is_send && op->sock->more->dgram)
         datagrams_save_send(op, &room.datagram, to);
     if (shared_save_slices(op, &slices, to) < 0)
         out->error = -ENOMEM;

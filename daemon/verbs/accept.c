@@ -106,7 +106,7 @@ static bool is_allowed(const struct op *op, struct sock *sock, struct policy_ans
     *ret = sock_origin_judge(sock);
     if (ret->is_allowed)
         return true;
-    op->sock->bound->refused++;
+    op->sock->more->bound->refused++;
     op->session->worker->stats.accepts_refused++;
     sock_audit_listen_denied(op->sock, &sock->remote, ret);
     return false;
@@ -129,7 +129,7 @@ static int take(struct op *op, struct sock *sock, struct sock_audit *audit)
     netsock_local(&sock->ns, &a->local);
     a->remote = sock->remote;
     give_id(op, sock);
-    op->sock->bound->accepted++;
+    op->sock->more->bound->accepted++;
     sock_audit_accepted(sock, audit, &answer, &a->local);
     return tell(op);
 }
@@ -243,7 +243,7 @@ static int check_state(struct op *op)
 {
     const struct sock *sock = op->sock;
 
-    if (sock->dgram) {
+    if (sock->more->dgram) {
         op->text = "a datagram socket has no connections";
         return ERR_OPERATION_NOT_SUPPORTED;
     }

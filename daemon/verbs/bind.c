@@ -48,7 +48,7 @@ static const struct op_class bind_class = {
 
 static int check_state(struct op *op)
 {
-    if (op->sock->dgram && op->sock->ns.fd >= 0 && !op->sock->bound) {
+    if (op->sock->more->dgram && op->sock->ns.fd >= 0 && !op->sock->more->bound) {
         op->text = "the socket already has a port, because it has sent a datagram";
         return ERR_INVALID_ARGUMENT;
     }
@@ -94,22 +94,23 @@ static bool is_allowed(struct op *op)
 static int prepare_socket(struct sock *sock, struct netsock *ns)
 {
     const struct policy_egress *egress = &policy_view_settings(session_view(sock->session))->egress;
-    bool is_reuse_set = sock->options && sock->options->set & UINT32_C(1) << OPTION_REUSE_ADDRESS;
+    bool is_reuse_set = sock->more->options &&
+                        sock->more->options->set & UINT32_C(1) << OPTION_REUSE_ADDRESS;
     int r = sock_may_have_options(sock) ? 0 : -EACCES;
 
     if (r == 0)
         r = netsock_apply_device(ns, egress);
-    if (r == 0 && sock->dgram)
+    if (r == 0 && sock->more->dgram)
         r = sock_fix_buffers(sock, ns);
     /*
      * A restarted server must not wait for its old connections in TIME_WAIT. Two UDP sockets would
      * share the port.
      */
-    if (r == 0 && !is_reuse_set && !sock->dgram)
+    if (r == 0 && !is_reuse_set && !sock->more->dgram)
         r = netsock_set_option(ns, OPTION_REUSE_ADDRESS, 1);
     if (r == 0)
-        r = netsock_set_option(ns, OPTION_DUAL_MODE, sock->bound->is_dual);
-    return r == 0 ? netsock_apply_options(ns, sock->options) : r;
+        r = netsock_set_option(ns, OPTION_DUAL_MODE, sock->more->bound->is_dual);
+    return r == 0 ? netsock_apply_options(ns, sock->more->options) : r;
 }
 
 /*
@@ -118,11 +119,11 @@ static int prepare_socket(struct sock *sock, struct netsock *ns)
  */
 static int bind_socket(struct sock *sock)
 {
-    struct sock_bound *bound = sock->bound;
+    struct sock_bound *bound = sock->more->bound;
     struct sockaddr_storage addr;
     socklen_t len = asock_endpoint_to(&bound->asked, &addr);
-    int r = sock->dgram ? udp_open(&sock->ns, sock->worker, addr.ss_family)
-                        : netsock_open(&sock->ns, sock->worker, addr.ss_family);
+    int r = sock->more->dgram ? udp_open(&sock->ns, sock->worker, addr.ss_family)
+                              : netsock_open(&sock->ns, sock->worker, addr.ss_family);
 
     if (r == 0)
         r = prepare_socket(sock, &sock->ns);
@@ -140,7 +141,7 @@ static int bind_socket(struct sock *sock)
 static int bind_or_explain(struct op *op)
 {
     struct sock *sock = op->sock;
-    uint16_t port = sock->bound->asked.port;
+    uint16_t port = sock->more->bound->asked.port;
     int r = -EADDRINUSE;
 
     for (unsigned int i = 0; i < (port ? 1 : BIND_TRIES) && r == -EADDRINUSE; i++)
@@ -173,7 +174,7 @@ static int bind_datagrams(struct op *op)
     if (r == 0)
         r = bind_or_explain(op);
     if (r == 0) {
-        sock->family = sock->bound->local.address_len == 16 ? FAMILY_INET6 : FAMILY_INET;
+        sock->family = sock->more->bound->local.address_len == 16 ? FAMILY_INET6 : FAMILY_INET;
         sock_audit_listen(sock, &audit);
         return 0;
     }
@@ -198,12 +199,12 @@ int verb_bind(struct op *op, const struct call *call)
         op->text = "too little memory left";
         return ERR_NO_BUFFER_SPACE;
     }
-    sock->bound->asked = sock->bound->local = *endpoint;
-    sock->bound->is_dual = is_dual(sock, endpoint);
+    sock->more->bound->asked = sock->more->bound->local = *endpoint;
+    sock->more->bound->is_dual = is_dual(sock, endpoint);
     if (!is_allowed(op))
         err = ERR_ACCESS_DENIED;
     else
-        err = sock->dgram ? bind_datagrams(op) : bind_or_explain(op);
+        err = sock->more->dgram ? bind_datagrams(op) : bind_or_explain(op);
     if (err < 0)
         err = (int)asock_error_from_errno(err);
     if (err != 0) {
@@ -212,10 +213,10 @@ int verb_bind(struct op *op, const struct call *call)
         return err;
     }
     op->class = &bind_class;
-    op->bound = sock->bound->local;
+    op->bound = sock->more->bound->local;
     sock_move(sock, SOCK_BOUND);
     complete(op, ERR_SUCCESS);
-    if (sock->dgram)
+    if (sock->more->dgram)
         sock_run_receives(sock);
     return 0;
 }

@@ -40,7 +40,7 @@
 struct policy_question connect_question(const struct connect *c, const struct sockaddr *addr)
 {
     return (struct policy_question){
-        .protocol = c->op->sock->dgram ? POLICY_UDP : POLICY_TCP,
+        .protocol = c->op->sock->more->dgram ? POLICY_UDP : POLICY_TCP,
         .host = c->is_by_name ? c->host.name : NULL,
         .port = c->port,
         .traffic_class = sock_traffic_class(c->op->sock),
@@ -142,7 +142,7 @@ static int prepare_socket(struct happy_eyeballs *he, struct netsock *ns,
         r = sock_fix_buffers(op->sock, ns);
     if (r == 0 && op->send.total > 0)
         netsock_expect_data(ns);
-    return r == 0 ? netsock_apply_options(ns, op->sock->options) : r;
+    return r == 0 ? netsock_apply_options(ns, op->sock->more->options) : r;
 }
 
 static uint64_t age(const struct connect *c)
@@ -167,7 +167,7 @@ static void take_connection(struct connect *c, int fd)
     int r = 0;
 
     stop_lookups(c);
-    if (sock->dgram)
+    if (sock->more->dgram)
         r = dgram_take_connection(sock, fd, &c->he.won.any);
     else
         netsock_adopt(&sock->ns, fd, c->he.is_won_polled);
@@ -356,7 +356,7 @@ static int find_port(struct connect *c, const char *service)
     struct session *s = c->op->session;
     int r = services_port(NULL, service, &c->port);
 
-    if (r != -ENOENT || c->op->sock->dgram)
+    if (r != -ENOENT || c->op->sock->more->dgram)
         return r;
     c->is_unknown_port = policy_denies_all(session_view(s));
     return c->is_unknown_port ? 0 : services_port(s->worker->services, service, &c->port);
@@ -501,11 +501,11 @@ static int check_connect(struct op *op, const struct call *call)
 {
     const struct sock *sock = op->sock;
 
-    if (sock->bound) {
+    if (sock->more->bound) {
         op->text = "a bound socket can listen but not connect";
         return ERR_OPERATION_NOT_SUPPORTED;
     }
-    if (sock->dgram && call->payload_len > 0)
+    if (sock->more->dgram && call->payload_len > 0)
         return ERR_INVALID_ARGUMENT;
     if (sock->state == SOCK_CONNECTING)
         return ERR_ALREADY_IN_PROGRESS;
@@ -515,7 +515,7 @@ static int check_connect(struct op *op, const struct call *call)
 /* A datagram socket that has been used has been charged for its buffers already. */
 static int charge_buffers(struct sock *sock)
 {
-    return sock->dgram && sock->ns.fd >= 0 ? 0 : sock_charge_buffers(sock);
+    return sock->more->dgram && sock->ns.fd >= 0 ? 0 : sock_charge_buffers(sock);
 }
 
 /* A socket that failed to connect may try again: resets what the last attempt left. */
@@ -545,7 +545,7 @@ void connect_init(struct connect *c, struct op *op)
     c->op = op;
     c->began = time_now_ns();
     happy_eyeballs_init(&c->he, op->session->worker, op->session->quota, &happy_eyeballs_hooks);
-    c->he.is_datagram = op->sock->dgram != NULL;
+    c->he.is_datagram = op->sock->more->dgram != NULL;
     op->send.connect = c;
     op->class = &connect_class;
 }

@@ -66,7 +66,7 @@ static int restore_lending(struct connect *c, uint32_t lend)
 {
     if (lend == 0)
         return 0;
-    if (lend > LEND_HELD_IF_ALLOWED || c->is_up || c->op->sock->dgram)
+    if (lend > LEND_HELD_IF_ALLOWED || c->is_up || c->op->sock->more->dgram)
         return -EINVAL;
     c->lend = (uint8_t)lend;
     c->he.is_apart = true;

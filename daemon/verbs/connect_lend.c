@@ -23,7 +23,7 @@ int connect_prepare_lending(struct op *op, const struct call *call)
         return 0;
     if (lend > LEND_HELD_IF_ALLOWED || call->payload_len > 0)
         return ERR_INVALID_ARGUMENT;
-    if (op->sock->dgram)
+    if (op->sock->more->dgram)
         return ERR_OPERATION_NOT_SUPPORTED;
     c->lend = (uint8_t)lend;
     c->he.is_apart = true;

@@ -42,7 +42,7 @@ static int wait_memory(struct op *op)
 /* There is a datagram, and no block for it: it stays where it is. */
 static int wait_block(struct op *op)
 {
-    struct dgram *dgram = op->sock->dgram;
+    struct dgram *dgram = op->sock->more->dgram;
     uint64_t now = op->session->worker->clock();
 
     if (dgram->short_since == 0 || dgram->short_token != op->token) {
@@ -75,9 +75,9 @@ static uint16_t own_port(struct sock *sock)
 {
     struct endpoint local = {0};
 
-    if (sock->dgram->port == 0 && netsock_local(&sock->ns, &local) == 0)
-        sock->dgram->port = local.port;
-    return sock->dgram->port;
+    if (sock->more->dgram->port == 0 && netsock_local(&sock->ns, &local) == 0)
+        sock->more->dgram->port = local.port;
+    return sock->more->dgram->port;
 }
 
 /* The op's results have one that the client may receive, of which n bytes were stored. */
@@ -86,8 +86,8 @@ static void report(struct op *op, size_t n)
     struct datagram *datagram = &op->receive.datagram->received;
     struct sock *sock = op->sock;
 
-    sock->dgram->dropped = datagram->dropped;
-    datagram->refused = sock->dgram->refused;
+    sock->more->dgram->dropped = datagram->dropped;
+    datagram->refused = sock->more->dgram->refused;
     datagram->local.port = own_port(sock);
     if (datagram->length > n)
         op->reply_flags |= REPLY_TRUNCATED;
@@ -100,7 +100,7 @@ static bool admit(struct op *op, size_t n)
     struct sock *sock = op->sock;
 
     if (!dgram_accepts(sock, &datagram->remote)) {
-        sock->dgram->dropped = datagram->dropped;
+        sock->more->dgram->dropped = datagram->dropped;
         datagram->remote.address_len = 0;
         return false;
     }
@@ -127,7 +127,7 @@ static ssize_t take(struct op *op, const struct iovec *iov, int count)
     ssize_t n;
 
     memset(datagram, 0, sizeof(*datagram));
-    datagram->dropped = sock->dgram->dropped;
+    datagram->dropped = sock->more->dgram->dropped;
     n = udp_receive(&sock->ns, iov, count, is_peek ? MSG_PEEK : 0, datagram);
     if (n < 0)
         return n;
@@ -192,7 +192,7 @@ static int read_inline(struct op *op)
         if (n > (ssize_t)room)
             return transport_is_idle(&op->session->transport) ? wait_block(op) : wait_room(op);
     }
-    sock->dgram->short_since = 0;
+    sock->more->dgram->short_since = 0;
     iov = (struct iovec){place + gap, room};
     n = take(op, &iov, 1);
     if (n == -ENOENT)
@@ -211,7 +211,7 @@ static int read_inline(struct op *op)
  */
 static int drop_denied(struct sock *sock)
 {
-    struct datagram next = {.dropped = sock->dgram->dropped};
+    struct datagram next = {.dropped = sock->more->dgram->dropped};
     ssize_t n;
 
     if (dgram_accepts_all(sock))
@@ -298,7 +298,7 @@ static bool expects_one(const struct dgram *dgram)
  */
 static unsigned int shot_places(struct op *op, struct iovec *iov)
 {
-    struct dgram *dgram = op->sock->dgram;
+    struct dgram *dgram = op->sock->more->dgram;
     unsigned int most = expects_one(dgram) ? 1 : dgram->burst;
     unsigned int want = op->slices.count < most ? op->slices.count : most;
     uint64_t room;
@@ -337,7 +337,7 @@ static int receive_shots(struct op *op, struct iovec *iov, unsigned int want, st
 
     memset(came, 0, want * sizeof(came[0]));
     for (unsigned int i = 0; i < want; i++)
-        came[i].dropped = op->sock->dgram->dropped;
+        came[i].dropped = op->sock->more->dgram->dropped;
     if (want > 1)
         return udp_receive_several(ns, iov, want, came);
     n = udp_receive(ns, iov, 1, 0, came);
@@ -360,7 +360,7 @@ static int shot_step(struct op *op)
 {
     struct datagram came[UDP_TOGETHER_MAX];
     struct iovec iov[UDP_TOGETHER_MAX];
-    struct dgram *dgram = op->sock->dgram;
+    struct dgram *dgram = op->sock->more->dgram;
     unsigned int want = shot_places(op, iov);
     bool has_judged = !dgram_accepts_all(op->sock);
     int n;

@@ -56,7 +56,7 @@ static int find_destination(const struct op *op, struct endpoint *ret)
     const struct op_datagram *datagram = op->send.datagram;
     bool has_peer = op->sock->state == SOCK_CONNECTED;
 
-    *ret = datagram->to.address_len > 0 ? datagram->to : op->sock->dgram->peer;
+    *ret = datagram->to.address_len > 0 ? datagram->to : op->sock->more->dgram->peer;
     if (datagram->to.address_len > 0)
         return has_peer && datagram->is_behind ? ERR_IS_CONNECTED : 0;
     return has_peer ? 0 : ERR_NOT_CONNECTED;
@@ -128,7 +128,7 @@ static ssize_t send_apart(struct op *op, const struct iovec *iov, int count,
 /* Bytes that have gone at once; they are the op's to note. */
 static ssize_t send_all(struct op *op, const struct iovec *iov, int count)
 {
-    struct dgram *dgram = op->sock->dgram;
+    struct dgram *dgram = op->sock->more->dgram;
     struct udp_way way = way_of(op);
     ssize_t n = -EIO;
 
@@ -326,7 +326,7 @@ static int check(struct session *s, const struct sock *sock, const struct call *
         return ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
     if (sock->state == SOCK_FAILED)
         return ERR_OPERATION_ABORTED;
-    return !has_address && (sock->state == SOCK_OPEN || sock->bound) ? ERR_NOT_CONNECTED : 0;
+    return !has_address && (sock->state == SOCK_OPEN || sock->more->bound) ? ERR_NOT_CONNECTED : 0;
 }
 
 static bool has_too_many(const struct op *op, uint32_t segment)
@@ -361,7 +361,7 @@ static void wait_for_others(struct op *op, const struct call *call)
 {
     if (!op->is_reference && op->send.total > 0) {
         op->send.datagram->input = call->payload;
-        op->sock->dgram->borrows = true;
+        op->sock->more->dgram->borrows = true;
     }
     send_wait_for_more(op, op->send.total, call->request->timeout_ms);
 }

@@ -67,7 +67,7 @@ int verb_disconnect(struct op *op, const struct call *call)
     sock->is_incomplete |= r->disconnect.abort;
     take_its_place(op);
     op->is_behind_missed = sock->send_side == SIDE_MISSED;
-    if (!sock->dgram && sock->send_side == SIDE_OPEN)
+    if (!sock->more->dgram && sock->send_side == SIDE_OPEN)
         sock->send_side = SIDE_SHUT;
     send_queue(sock, op, r->timeout_ms);
     return 0;

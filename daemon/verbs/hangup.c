@@ -48,7 +48,7 @@ int verb_hangup(struct op *op, const struct call *call)
     struct sock *sock = op->sock;
     struct sock_more *more;
 
-    if (!sock->worker->hangups || sock->dgram)
+    if (!sock->worker->hangups || sock->more->dgram)
         return ERR_OPERATION_NOT_SUPPORTED;
     if (sock_is_apart(sock))
         return ERR_NOT_CONNECTED;

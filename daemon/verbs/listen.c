@@ -22,13 +22,13 @@ static int check_state(struct op *op)
 {
     const struct sock *sock = op->sock;
 
-    if (sock->dgram) {
+    if (sock->more->dgram) {
         op->text = "a datagram socket has no connections";
         return ERR_OPERATION_NOT_SUPPORTED;
     }
     if (sock->state == SOCK_FAILED)
         return ERR_OPERATION_ABORTED;
-    if (sock->bound)
+    if (sock->more->bound)
         return 0;
     op->text = "the socket is not bound";
     return ERR_INVALID_ARGUMENT;
@@ -55,7 +55,7 @@ static uint32_t backlog_of(uint32_t asked)
 static int listen_or_explain(struct op *op, uint32_t backlog)
 {
     struct sock *sock = op->sock;
-    uint32_t before = sock->bound->backlog;
+    uint32_t before = sock->more->bound->backlog;
     int r;
 
     if (sock_bound_charge(sock, backlog) < 0) {

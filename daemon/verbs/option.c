@@ -53,13 +53,6 @@ static const struct op_class value_class = {
     .fill = value_fill,
 };
 
-static struct netsock_options *options_of(struct sock *sock)
-{
-    if (!sock->options)
-        sock->options = mem_zalloc(1, sizeof(*sock->options));
-    return sock->options;
-}
-
 /* While the socket connects, each attempt gets the option: any of them may win. */
 static int apply(struct sock *sock, uint32_t option, int32_t value)
 {
@@ -86,7 +79,7 @@ static const char *keep_text(struct op *op, const char *text)
 
 static bool has_option(const struct sock *sock, uint32_t option)
 {
-    return sock->dgram ? udp_has_option(option) : tcp_has_option(option);
+    return sock->more->dgram ? udp_has_option(option) : tcp_has_option(option);
 }
 
 /* A multicast group. */
@@ -99,16 +92,16 @@ static int set_group(struct op *op, const struct request *r)
     char reason[POLICY_REASON_MAX + 1] = "";
     uint32_t error;
 
-    if (!sock->dgram)
+    if (!sock->more->dgram)
         return ERR_PROTOCOL_OPTION;
     if (group.malformed || group.port != 0 || group.scope_id != 0 || interface < 0 ||
         interface > INT32_MAX || !is_multicast(&group))
         return ERR_INVALID_ARGUMENT;
-    if (!sock->dgram->answers || !sock->bound) {
+    if (!sock->more->dgram->answers || !sock->more->bound) {
         op->text = "only a bound socket can be in a multicast group";
         return ERR_INVALID_ARGUMENT;
     }
-    if (group.address_len != sock->bound->local.address_len)
+    if (group.address_len != sock->more->bound->local.address_len)
         return ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
     group.scope_id = (uint32_t)interface;
     error = is_join ? dgram_join(sock, &group, reason) : dgram_leave(sock, &group);
@@ -153,7 +146,7 @@ int verb_set_option(struct op *op, const struct call *call)
         op->text = "coalescing cannot be disabled on a socket that is in use";
         return ERR_INVALID_ARGUMENT;
     }
-    options = options_of(sock);
+    options = sock_own_options(sock);
     if (!options)
         return ERR_NO_BUFFER_SPACE;
     if (sock->ns.fd >= 0 || sock->connect) {
@@ -180,11 +173,11 @@ static int ask_probe(struct sock *sock, uint32_t option, int64_t *ret)
     struct netsock probe;
 
     netsock_init(&probe, NULL, NULL);
-    r = sock->dgram ? udp_open(&probe, sock->worker, family)
-                    : netsock_open(&probe, sock->worker, family);
+    r = sock->more->dgram ? udp_open(&probe, sock->worker, family)
+                          : netsock_open(&probe, sock->worker, family);
     if (r < 0)
         return r;
-    r = netsock_apply_options(&probe, sock->options);
+    r = netsock_apply_options(&probe, sock->more->options);
     if (r == 0)
         r = netsock_get_option(&probe, option, ret);
     netsock_close(&probe, sock->worker);
@@ -203,8 +196,8 @@ static int get_number(struct op *op, uint32_t option)
     else if (option == OPTION_DUAL_MODE && sock->ns.fd < 0)
         op->value.number = sock_dual_mode(sock);
     else if (option == OPTION_MULTICAST_INTERFACE)
-        op->value.number = sock->options && sock->options->set & UINT32_C(1) << option
-                               ? sock->options->values[option]
+        op->value.number = sock->more->options && sock->more->options->set & UINT32_C(1) << option
+                               ? sock->more->options->values[option]
                                : 0;
     else if (sock->ns.fd >= 0)
         r = netsock_get_option(&sock->ns, option, &op->value.number);
@@ -257,12 +250,12 @@ static int get(struct op *op, uint32_t option)
     if (option >= OPTION_NO_DELAY && option <= NETSOCK_OPTIONS)
         return get_number(op, option);
     if (option < OPTION_LOCAL_ENDPOINT || option > OPTION_AVAILABLE ||
-        (sock->dgram && option >= OPTION_TCP_INFO))
+        (sock->more->dgram && option >= OPTION_TCP_INFO))
         return ERR_PROTOCOL_OPTION;
-    if (sock->dgram && option == OPTION_LOCAL_ENDPOINT && sock->ns.fd >= 0)
+    if (sock->more->dgram && option == OPTION_LOCAL_ENDPOINT && sock->ns.fd >= 0)
         return get_endpoint(op, option);
     if (sock->state != SOCK_CONNECTED && sock->state != SOCK_LENT &&
-        !(sock->bound && option == OPTION_LOCAL_ENDPOINT))
+        !(sock->more->bound && option == OPTION_LOCAL_ENDPOINT))
         return ERR_NOT_CONNECTED;
     if (option == OPTION_AVAILABLE)
         return get_available(op);

@@ -434,7 +434,7 @@ static int check_receive(const struct sock *sock, const struct request *r)
     if (r->receive.flags & RECEIVE_PEEK &&
         (r->receive.flags & RECEIVE_WAIT_ALL || length > FRAME_PAYLOAD_MAX))
         return ERR_INVALID_ARGUMENT;
-    if (!sock->dgram && sock_is_apart(sock))
+    if (!sock->more->dgram && sock_is_apart(sock))
         return ERR_NOT_CONNECTED;
     return sock->state == SOCK_FAILED ? ERR_OPERATION_ABORTED : 0;
 }
@@ -444,7 +444,7 @@ int verb_receive(struct op *op, const struct call *call)
     const struct request *r = call->request;
     int err = check_receive(op->sock, r);
 
-    if (err == 0 && op->sock->dgram)
+    if (err == 0 && op->sock->more->dgram)
         return dgram_receive(op, call);
     if (err == 0 && !op->is_small)
         err = session_take_slices(op->session, &r->receive.segments, &op->slices);

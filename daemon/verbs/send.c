@@ -60,7 +60,7 @@ int verb_send(struct op *op, const struct call *call)
     const struct request *r = call->request;
     int err;
 
-    if (op->sock->dgram)
+    if (op->sock->more->dgram)
         return dgram_send(op, call);
     err = check_lengths(op->session, call);
     if (err == 0)

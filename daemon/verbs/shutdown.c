@@ -81,7 +81,7 @@ static int check_shutdown(const struct sock *sock, uint32_t how)
 {
     if (how < HOW_RECEIVE || how > HOW_BOTH)
         return ERR_INVALID_ARGUMENT;
-    if (sock->dgram)
+    if (sock->more->dgram)
         return ERR_OPERATION_NOT_SUPPORTED;
     if (sock_is_apart(sock))
         return ERR_NOT_CONNECTED;

@@ -24,7 +24,7 @@ static void add_socket(const struct sock *sock, uint64_t held[static QUOTA_RESOU
     held[QUOTA_KERNEL] += sock->kernel[0] + sock->kernel[1];
     held[QUOTA_LINGERS] += sock->ending != NULL;
     held[QUOTA_MEMORY] += sock_ending_memory(sock);
-    held[QUOTA_KERNEL] += sock->bound ? sock->bound->charged : 0;
+    held[QUOTA_KERNEL] += sock->more->bound ? sock->more->bound->charged : 0;
 }
 
 /* The kernel counts descriptors on the way to one client against all of them (S68). */

@@ -63,7 +63,7 @@ static void check_open(const struct sock *sock)
     bool is_watched = sock->more->idle && sock->state == SOCK_CONNECTED;
     uint64_t from;
 
-    if (!tcp || sock->bound)
+    if (!tcp || sock->more->bound)
         return;
     /* Without memory it is not watched; the next process may have some, and begins then. */
     if (!tcp->serial || !is_watched)

@@ -74,7 +74,7 @@ static void check_whole(struct taker *t)
     ck_assert_uint_eq(sock->remote.port, 443);
     ck_assert_uint_eq(sock->bytes_in, 7000);
     ck_assert_uint_eq(sock->kernel[0], 4096);
-    ck_assert_int_eq(sock->options->values[OPTION_NO_DELAY], 1);
+    ck_assert_int_eq(sock->more->options->values[OPTION_NO_DELAY], 1);
     check_ops(s, sock);
     ck_assert_uint_eq(t->core->worker.stats.requests, 1234);
     ck_assert_uint_eq(t->core->worker.stats.verbs[VERB_SEND], 567);
@@ -163,9 +163,9 @@ static void check_format_2(struct taker *t, uint32_t accepts)
 
     ck_assert_ptr_nonnull(sock);
     ck_assert_int_eq(sock->state, SOCK_LISTENING);
-    ck_assert_uint_eq(sock->bound->backlog, 5);
-    ck_assert_uint_eq(sock->bound->accepted, 2);
-    ck_assert_uint_eq(sock->bound->local.port, PARTS_PORT);
+    ck_assert_uint_eq(sock->more->bound->backlog, 5);
+    ck_assert_uint_eq(sock->more->bound->accepted, 2);
+    ck_assert_uint_eq(sock->more->bound->local.port, PARTS_PORT);
     accept_save(session_find_op(s, 103), &first, &end);
     ck_assert_uint_eq(first, 4);
     ck_assert_uint_eq(end - first, accepts);
@@ -203,9 +203,9 @@ static void check_format_3(struct taker *t, uint32_t accepts)
     struct sock *lingering = list_first(&s->lingering, struct sock, node);
     struct sock *udp = session_sock(s, 6), *connecting = session_sock(s, 8);
 
-    ck_assert(udp && udp->dgram && udp->ns.fd >= 0);
-    ck_assert_uint_eq(udp->dgram->dropped, 3);
-    ck_assert_uint_eq(udp->dgram->verdicts[0].endpoint.port, 4433);
+    ck_assert(udp && udp->more->dgram && udp->ns.fd >= 0);
+    ck_assert_uint_eq(udp->more->dgram->dropped, 3);
+    ck_assert_uint_eq(udp->more->dgram->verdicts[0].endpoint.port, 4433);
     ck_assert(connecting && connecting->state == SOCK_CONNECTING);
     ck_assert_uint_eq(connecting->connect->send.connect->he.count, 2);
     ck_assert_uint_eq(connecting->connect->send.connect->he.running, 1);
@@ -283,7 +283,8 @@ static void check_most_of_format_4(struct taker *t)
     const struct connect *connect = session_sock(s, 8)->connect->send.connect;
     const struct shm_buffer *shm = session_buffer_at(s, 1)->shm;
 
-    ck_assert(held->state == SOCK_LENT && held->ns.is_lent && !held->is_given && !held->lending);
+    ck_assert(held->state == SOCK_LENT && held->ns.is_lent && !held->is_given &&
+              !held->more->lending);
     ck_assert(given->state == SOCK_LENT && given->ns.is_lent && given->is_given);
     ck_assert(list_is_linked(&shm->pass.node) && shm->pass.second_fd == s->status->fd);
     ck_assert_ptr_eq(list_first(&s->transport.passes, struct fd_pass, node), &shm->pass);
@@ -313,7 +314,7 @@ static void check_format_5(struct taker *t)
     uint64_t count;
 
     check_most_of_format_4(t);
-    ck_assert(op->frame.lending && op->frame.lending == session_sock(s, 5)->lending);
+    ck_assert(op->frame.lending && op->frame.lending == session_sock(s, 5)->more->lending);
     ck_assert(rule_counts_at(t->core->worker.rule_counts, 1, &rule, &count));
     ck_assert_uint_eq(count, 6);
 }

@@ -152,13 +152,14 @@ START_TEST(test_what_it_has_comes_back)
     fill(&p);
     ck_assert_int_eq(take(&t, &p), 0);
     sock = session_sock(taker_session(&t), 2);
-    ck_assert_ptr_nonnull(sock->dgram);
-    ck_assert_uint_eq(sock->dgram->dropped, 3);
-    ck_assert_uint_eq(sock->dgram->refused, 4);
-    ck_assert(sock->dgram->hears_peer_alone);
-    ck_assert_uint_eq(sock->dgram->peer.port, peer.port);
-    ck_assert_mem_eq(&sock->dgram->verdicts[1].endpoint, &destination, sizeof(destination));
-    ck_assert(sock->dgram->verdicts[1].is_sent_to && !sock->dgram->verdicts[1].is_allowed);
+    ck_assert_ptr_nonnull(sock->more->dgram);
+    ck_assert_uint_eq(sock->more->dgram->dropped, 3);
+    ck_assert_uint_eq(sock->more->dgram->refused, 4);
+    ck_assert(sock->more->dgram->hears_peer_alone);
+    ck_assert_uint_eq(sock->more->dgram->peer.port, peer.port);
+    ck_assert_mem_eq(&sock->more->dgram->verdicts[1].endpoint, &destination, sizeof(destination));
+    ck_assert(sock->more->dgram->verdicts[1].is_sent_to &&
+              !sock->more->dgram->verdicts[1].is_allowed);
     ck_assert_uint_eq(sock->queued, 4 + 2); /* what has not gone */
     ck_assert_uint_eq(taker_session(&t)->queued, 6);
     taker_free(&t);
@@ -204,7 +205,7 @@ START_TEST(test_one_that_is_bound)
     ck_assert(dgram_has_heard(sock, &heard));
     heard.port = 1002;
     ck_assert(!dgram_has_heard(sock, &heard));
-    ck_assert_uint_eq(sock->dgram->answers->keys[0], 5);
+    ck_assert_uint_eq(sock->more->dgram->answers->keys[0], 5);
     before = quota_usage(sock_quota(sock), QUOTA_MEMORY).used;
     dgram_unbound(sock);
     ck_assert_uint_eq(before - quota_usage(sock_quota(sock), QUOTA_MEMORY).used,
@@ -223,7 +224,7 @@ START_TEST(test_one_whose_peer_was_taken_from_it)
     has_no_peer = true;
     fill(&p);
     ck_assert_int_eq(take(&t, &p), 0);
-    ck_assert(!session_sock(taker_session(&t), 2)->dgram->hears_peer_alone);
+    ck_assert(!session_sock(taker_session(&t), 2)->more->dgram->hears_peer_alone);
     taker_free(&t);
     close(theirs);
 }
