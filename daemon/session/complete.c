@@ -58,9 +58,9 @@ static void leave_chain(struct op *op)
 {
     struct sock *sock = op->sock;
 
-    if (!sock || sock->chain != op)
+    if (!sock || !op->has_pieces)
         return;
-    sock->chain = NULL;
+    op->has_pieces = false;
     if (sock->id && op->session)
         session_slot(op->session, sock->id)->dropping = op->token;
 }
@@ -89,8 +89,8 @@ static void detach(struct op *op, uint32_t error)
         op->text = sock_killed_text(sock);
     if (sock && sock->connect == op)
         sock->connect = NULL;
-    if (sock && sock->close == op)
-        sock->close = NULL;
+    if (sock && sock->ending && sock_close_op(sock) == op)
+        sock_set_close_op(sock, NULL);
     if (sock && sock->more->hangup == op)
         sock_own_more(sock)->hangup = NULL;
     PROBE3(complete, op->session->id, op->verb, error);

@@ -96,8 +96,9 @@ struct op {
     bool is_behind_missed : 1; /* one that is queued behind a send that was refused (SIDE_MISSED) */
     bool is_counted : 1;       /* against the limits of ops */
     bool is_reference : 1;     /* its bytes are the slices' */
-    bool has_begun : 1; /* something of it may have reached the kernel, or its time is up (S30) */
-    bool is_small : 1;  /* its memory ends behind receive.length */
+    bool has_begun : 1;  /* something of it may have reached the kernel, or its time is up (S30) */
+    bool has_pieces : 1; /* a send, of which there are still some to come: a chain */
+    bool is_small : 1;   /* its memory ends behind receive.length */
     uint8_t receive_flags; /* RECEIVE_... */
     union {
         struct {

@@ -132,7 +132,7 @@ int send_step(struct op *op)
         sock->wants_write = true;
         return 0;
     }
-    if (op->bytes == op->send.total && sock->chain != op)
+    if (op->bytes == op->send.total && !op->has_pieces)
         complete(op, ERR_SUCCESS);
     else if (!op->send.first)
         return 0; /* the client has more to say */
@@ -221,7 +221,7 @@ static void share_out(struct sock *sock, uint64_t bytes)
             drop_taken(op, (size_t)part);
         send_took(op, part);
         bytes -= part;
-        if (op->bytes < op->send.total || sock->chain == op)
+        if (op->bytes < op->send.total || op->has_pieces)
             return;
         complete(op, ERR_SUCCESS);
     }
@@ -373,8 +373,7 @@ int send_begin(struct op *op, const uint8_t *data, uint32_t len, uint64_t total,
         complete(op, ERR_SUCCESS);
         return 0;
     }
-    if (has_pieces)
-        sock->chain = op;
+    op->has_pieces = has_pieces;
     send_queue(sock, op, timeout_ms);
     return 0;
 }
@@ -399,7 +398,7 @@ void send_continue(struct op *op, const uint8_t *data, uint32_t len, bool is_las
     window_charge(sock, len);
     err = window_is_over(sock) ? ERR_NO_BUFFER_SPACE : (uint32_t)take_bytes(op, data, len);
     if (is_last)
-        sock->chain = NULL;
+        op->has_pieces = false;
     if (error != 0)
         err = error;
     if (err != 0) {

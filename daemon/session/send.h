@@ -27,7 +27,7 @@ int send_begin(struct op *op, const uint8_t *data, uint32_t len, uint64_t total,
  * The same of one whose bytes are op->slices; `end` is the end of its frame in the session's input.
  */
 void send_begin_reference(struct op *op, const uint8_t *end, uint32_t timeout_ms);
-/* A piece has arrived of sock->chain, which may end. error: the client ends it here with that. */
+/* A piece has arrived of a chain, which may end. error: the client ends it here with that. */
 void send_continue(struct op *op, const uint8_t *data, uint32_t len, bool is_last, uint32_t error);
 
 /* Appends op to the queue, arms its deadline, and lets the queue run. */

@@ -193,7 +193,8 @@ static void on_gone(struct task *task)
     task_deinit(&sock->gone);
     sock_idle_end(sock);
     assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
-    assert(!list_is_linked(&sock->ready) && !sock->connect && !sock->close && sock->ns.fd < 0);
+    assert(!list_is_linked(&sock->ready) && !sock->connect && !sock_close_op(sock) &&
+           sock->ns.fd < 0);
     assert(!sock->more->bound && !sock->more->lending);
     dgram_free(sock);
     connect_report_drop(sock->connect_report);
@@ -283,6 +284,31 @@ int sock_set_destination(struct sock *sock, const char *host, uint16_t port)
     sock->host = copy;
     sock->port = port;
     return 0;
+}
+
+bool sock_has_queued_send(const struct sock *sock)
+{
+    if (sock->connect && sock->connect->send.total > 0)
+        return true;
+    list_for_each (&sock->sends, it) {
+        const struct op *op = container_of(it, struct op, node);
+
+        if (op->verb == VERB_SEND || op->verb == VERB_CONNECT)
+            return true;
+    }
+    return false;
+}
+
+/* No send is behind it, but what ends the sending side may be. */
+struct op *sock_chain(const struct sock *sock)
+{
+    for (struct list *it = sock->sends.prev; it != &sock->sends; it = it->prev) {
+        struct op *op = container_of(it, struct op, node);
+
+        if (!op->ends_sending)
+            return op->has_pieces ? op : NULL;
+    }
+    return NULL;
 }
 
 void sock_hold_op(struct sock *sock, struct op *op, uint32_t timeout_ms)

@@ -55,8 +55,6 @@ struct sock {
     struct list sends;            /* in order: sends, shutdowns of that side, a disconnect */
     struct list receives;         /* in order */
     struct op *connect;           /* in progress */
-    struct op *close;             /* of a lingering socket */
-    struct op *chain;             /* send whose pieces are still coming */
     const struct sock_more *more; /* never NULL; sock_own_more() to write to it */
     char *host;                   /* the name it connects by, last; NULL: none, or an address */
     struct sock_ending *ending;   /* NULL: it has none, or not yet */
@@ -160,6 +158,10 @@ int sock_set_destination(struct sock *sock, const char *host, uint16_t port);
  */
 void sock_queue_receive(struct sock *sock, struct op *op, uint32_t timeout_ms);
 void sock_end_reads(struct session *s);
+/* Bytes that were accepted and have not gone? */
+bool sock_has_queued_send(const struct sock *sock);
+/* The send whose pieces are still coming; NULL: none. */
+struct op *sock_chain(const struct sock *sock);
 /* The same for an op that is in no queue: a connect in progress, a close that waits. */
 void sock_hold_op(struct sock *sock, struct op *op, uint32_t timeout_ms);
 void sock_run_events(struct sock *sock);   /* of its watcher */

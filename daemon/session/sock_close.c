@@ -32,6 +32,7 @@
 /* The end of a socket that does not end at once: one of QUOTA_LINGERS. */
 struct sock_ending {
     struct sock *sock;
+    struct op *close;   /* of a linger time: waits for its end; NULL: none */
     struct share share; /* of the loop's time, once it has no session any more */
     struct deadline deadline;
     struct deadline look; /* of a lingering one whose FIN is sent: at what is not acknowledged */
@@ -93,6 +94,16 @@ static void drop_ending(struct sock *sock)
     deadline_deinit(&sock->ending->retry);
     quota_uncharge(sock_quota(sock), QUOTA_LINGERS, 1);
     quota_uncharge(sock_quota(sock), QUOTA_MEMORY, sock->ending->charged);
+}
+
+struct op *sock_close_op(const struct sock *sock)
+{
+    return sock->ending ? sock->ending->close : NULL;
+}
+
+void sock_set_close_op(struct sock *sock, struct op *op)
+{
+    sock->ending->close = op;
 }
 
 uint32_t sock_ending_memory(const struct sock *sock)
@@ -309,10 +320,8 @@ static void finish(struct sock *sock, bool abort)
 }
 
 /* The close's own op is the socket's last completion. */
-static void end_close(struct sock *sock, uint32_t error)
+static void end_close(struct op *op, uint32_t error)
 {
-    struct op *op = sock->close;
-
     if (op)
         complete(op, error);
 }
@@ -325,7 +334,7 @@ static void finish_linger(struct sock *sock, uint32_t error)
     sock_end_ops(sock, ERR_OPERATION_ABORTED);
     sock->is_incomplete |= error != ERR_SUCCESS;
     sock_audit_close(sock, error, NULL);
-    end_close(sock, error);
+    end_close(sock->ending->close, error);
     finish(sock, error != ERR_SUCCESS);
 }
 
@@ -453,21 +462,8 @@ void sock_linger_resume(struct sock *sock)
     session_ready(sock->session, sock);
 }
 
-/* Bytes that were accepted and have not gone. */
-static bool has_queued_send(const struct sock *sock)
-{
-    if (sock->connect && sock->connect->send.total > 0)
-        return true;
-    list_for_each (&sock->sends, it) {
-        const struct op *op = container_of(it, struct op, node);
-
-        if (op->verb == VERB_SEND || op->verb == VERB_CONNECT)
-            return true;
-    }
-    return false;
-}
-
-static void linger(struct sock *sock, uint32_t linger_ms)
+/* op: the CLOSE; NULL: none waits for the end. */
+static void linger(struct sock *sock, struct op *op, uint32_t linger_ms)
 {
     struct session *s = sock->session;
 
@@ -477,13 +473,14 @@ static void linger(struct sock *sock, uint32_t linger_ms)
         sock_move(sock, SOCK_LINGERING);
     sock->wants_read = sock->state == SOCK_LINGERING && !sock->has_seen_end;
     sock_update_watch(sock);
-    if (sock->close)
-        sock_hold_op(sock, sock->close, 0);
+    sock->ending->close = op;
+    if (op)
+        sock_hold_op(sock, op, 0);
     session_slot(s, sock->id)->sock = NULL;
     s->socket_count--;
     sock->id = 0;
-    if (sock->close)
-        sock->close->socket_id = 0;
+    if (op)
+        op->socket_id = 0;
     if (sock->connect)
         sock->connect->socket_id = 0;
     list_for_each (&sock->sends, it)
@@ -503,7 +500,7 @@ static uint32_t prepare_linger(struct sock *sock)
 {
     if (sock->state == SOCK_KILLED)
         return ERR_CONNECTION_ABORTED;
-    if (sock->state == SOCK_FAILED || sock->chain)
+    if (sock->state == SOCK_FAILED || sock_chain(sock))
         return ERR_OPERATION_ABORTED;
     if (sock->is_incomplete)
         return ERR_CONNECTION_RESET;
@@ -516,7 +513,7 @@ static uint32_t prepare_linger(struct sock *sock)
  * holder can end it earlier. If the session ends without a CLOSE, the client has not declared its
  * stream complete, and the peer is reset.
  */
-static void close_lent(struct sock *sock, uint32_t linger_ms, bool abort)
+static void close_lent(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort)
 {
     bool is_over = sock->more->lending || sock->ns.fd < 0;
     uint32_t error = ERR_SUCCESS;
@@ -525,9 +522,12 @@ static void close_lent(struct sock *sock, uint32_t linger_ms, bool abort)
     abort |= !is_over && !sock_lent_is_whole(sock);
     if (!abort && !is_over && netsock_shutdown(&sock->ns, SHUT_WR) == 0) {
         if (take_ending(sock)) {
-            if (linger_ms == 0)
-                end_close(sock, ERR_SUCCESS);
-            linger(sock, linger_ms > 0 ? linger_ms : LINGER_ORPHAN_MS);
+            if (linger_ms > 0) {
+                linger(sock, op, linger_ms);
+            } else {
+                end_close(op, ERR_SUCCESS);
+                linger(sock, NULL, LINGER_ORPHAN_MS);
+            }
             return;
         }
         error = linger_ms > 0 ? ERR_NO_BUFFER_SPACE : ERR_SUCCESS;
@@ -535,7 +535,7 @@ static void close_lent(struct sock *sock, uint32_t linger_ms, bool abort)
     sock->is_closing = true;
     sock_audit_close(
         sock, abort || (is_over && !sock->is_given) ? ERR_OPERATION_ABORTED : ERR_SUCCESS, NULL);
-    end_close(sock, error);
+    end_close(op, error);
     leave_session(sock);
     close_now(sock, true);
 }
@@ -558,20 +558,19 @@ static void end_disconnect(struct sock *sock)
 
 void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort)
 {
-    bool incomplete = has_queued_send(sock) || sock->chain;
+    bool incomplete = sock_has_queued_send(sock);
     uint32_t error = ERR_SUCCESS;
 
     end_disconnect(sock);
-    sock->close = op;
     if (sock->state == SOCK_LENT) {
-        close_lent(sock, linger_ms, abort);
+        close_lent(sock, op, linger_ms, abort);
         return;
     }
     if (!abort && linger_ms > 0 && sock->state != SOCK_OPEN && !sock->more->bound &&
         !sock->more->dgram) {
         error = prepare_linger(sock);
         if (error == ERR_SUCCESS) {
-            linger(sock, linger_ms);
+            linger(sock, op, linger_ms);
             return;
         }
     }
@@ -581,7 +580,7 @@ void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort
     sock_end_ops(sock, ERR_OPERATION_ABORTED);
     sock_audit_close(sock, abort || sock->is_incomplete ? ERR_OPERATION_ABORTED : ERR_SUCCESS,
                      NULL);
-    end_close(sock, error);
+    end_close(op, error);
     finish(sock, abort);
 }
 

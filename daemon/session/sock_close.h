@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+struct op;
 struct sock;
 
 /*
@@ -12,6 +13,10 @@ struct sock;
 void sock_close_event(struct sock *sock);
 void sock_linger_input(struct sock *sock);
 void sock_close_continue(struct sock *sock);
+
+/* The CLOSE that waits for a lingering socket; NULL: none. */
+struct op *sock_close_op(const struct sock *sock);
+void sock_set_close_op(struct sock *sock, struct op *op);
 
 /* The memory that a closing socket is charged once its id is free. */
 uint32_t sock_ending_memory(const struct sock *sock);

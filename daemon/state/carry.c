@@ -55,7 +55,7 @@ static bool carries_ops(const struct list *ops)
 static bool carries_all_ops(const struct sock *sock)
 {
     return (!sock->connect || carries_op(sock->connect)) &&
-           (!sock->close || carries_op(sock->close)) &&
+           (!sock_close_op(sock) || carries_op(sock_close_op(sock))) &&
            (!sock->more->hangup || carries_op(sock->more->hangup)) && carries_ops(&sock->sends) &&
            carries_ops(&sock->receives) &&
            (!sock->more->bound || carries_ops(&sock->more->bound->accepts));
@@ -104,8 +104,7 @@ static bool carries_descriptor(const struct sock *sock)
 static bool carries_socket(const struct sock *sock)
 {
     return carries_descriptor(sock) && !(sock->more->dgram && sock->more->dgram->borrows) &&
-           !sock->lingers && !sock->close && !sock->is_closing && !sock->ending &&
-           carries_all_ops(sock);
+           !sock->lingers && !sock->is_closing && !sock->ending && carries_all_ops(sock);
 }
 
 static bool carries_replies(const struct list *ops)

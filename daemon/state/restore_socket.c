@@ -320,7 +320,7 @@ int restore_socket_end(struct state_restorer *r, struct sock *sock,
     sock->receive_side = (uint8_t)from->receive_side;
     if ((sock->state == SOCK_CONNECTING) != (sock->connect != NULL))
         return restore_fail(r, "a socket's state does not match its connect request");
-    if (from->chain && !sock->chain)
+    if (from->chain && !sock_chain(sock))
         return restore_fail(r, "a chain is missing");
     if (s->op_count > s->limits.ops || sock->op_count > s->limits.socket_ops ||
         s->lending_count + s->lent_unread > s->limits.sockets)
@@ -353,11 +353,11 @@ static bool has_its_bytes(const struct sock *sock, const Asockd__State__Socket *
     if (is_reference(from))
         return !is_chain(of, from) && from->verb == VERB_SEND && from->received == 0 &&
                from->data.len == 0 && from->bytes <= from->total && from->total <= INT64_MAX &&
-               shared_slices_total(from) == from->total - from->bytes && !sock->chain;
+               shared_slices_total(from) == from->total - from->bytes && !sock_chain(sock);
     return (is_chain(of, from) || from->received == from->total) && from->total <= INT64_MAX &&
            from->received <= from->total && from->bytes <= from->received &&
            from->data.len == from->received - from->bytes && from->data.len <= LIMIT_WINDOW_MAX &&
-           !sock->chain;
+           !sock_chain(sock);
 }
 
 static bool is_receive(const Asockd__State__Op *from)
@@ -407,7 +407,8 @@ static bool is_in_place(const struct sock *sock, const Asockd__State__Socket *of
         return from->verb == VERB_HANGUP && !sock->more->hangup && from->bytes == 0 &&
                !sock->lingers;
     case ASOCKD__STATE__OP__QUEUE__CLOSE:
-        return from->verb == VERB_CLOSE && !sock->close && from->bytes == 0 && sock->lingers;
+        return from->verb == VERB_CLOSE && !sock_close_op(sock) && from->bytes == 0 &&
+               sock->lingers;
     default:
         return false;
     }
@@ -462,7 +463,7 @@ static void queue_op(struct op *op, const Asockd__State__Op *from)
     else if (from->queue == ASOCKD__STATE__OP__QUEUE__ACCEPTS)
         list_append(&sock->more->bound->accepts, &op->node);
     else if (from->queue == ASOCKD__STATE__OP__QUEUE__CLOSE)
-        sock->close = op;
+        sock_set_close_op(sock, op);
 }
 
 static int fill_send(struct op *op, const Asockd__State__Op *from)
@@ -608,7 +609,7 @@ int restore_op(struct state_restorer *r, struct sock *sock, const Asockd__State_
         return -ENOMEM;
     r->ops++;
     if (op->verb == VERB_SEND && is_chain(of, from))
-        sock->chain = op;
+        op->has_pieces = true;
     queue_op(op, from);
     e = shared_restore_slices(r, op, from);
     return e == 0 ? fill_op(r, op, from) : e;

@@ -186,9 +186,9 @@ static void fill_socket(const struct sock *sock, Asockd__State__Socket *to)
     to->host = save_text(sock->host);
     to->port = sock->port;
     to->active = sock->more->idle ? sock->more->idle->active : 0;
-    to->chain = sock->chain ? sock->chain->token : 0;
+    to->chain = sock_chain(sock) ? sock_chain(sock)->token : 0;
     to->ops = count(&sock->sends) + count(&sock->receives) + (sock->more->hangup ? 1 : 0) +
-              (sock->connect ? 1 : 0) + (sock->close ? 1 : 0) +
+              (sock->connect ? 1 : 0) + (sock_close_op(sock) ? 1 : 0) +
               (sock->more->bound ? count(&sock->more->bound->accepts) : 0);
 }
 
@@ -202,8 +202,8 @@ static void save_ops(struct state_writer *out, const struct sock *sock)
         save_op(out, container_of(it, struct op, node), ASOCKD__STATE__OP__QUEUE__RECEIVES);
     if (sock->more->hangup)
         save_op(out, sock->more->hangup, ASOCKD__STATE__OP__QUEUE__HANGUP);
-    if (sock->close)
-        save_op(out, sock->close, ASOCKD__STATE__OP__QUEUE__CLOSE);
+    if (sock_close_op(sock))
+        save_op(out, sock_close_op(sock), ASOCKD__STATE__OP__QUEUE__CLOSE);
     if (!sock->more->bound)
         return;
     list_for_each (&sock->more->bound->accepts, it)

@@ -130,9 +130,9 @@ int send_piece(struct session *s, const struct call *call)
         drop_piece(s, slot, call);
         return 1;
     }
-    if (!slot->sock || !slot->sock->chain)
+    op = slot->sock ? sock_chain(slot->sock) : NULL;
+    if (!op)
         return 0;
-    op = slot->sock->chain;
     if (op->token != r->op)
         return chain_broken(s, "another SEND was sent before the last piece of a chain");
     err = check_piece(s, op, call);

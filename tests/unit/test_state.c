@@ -37,7 +37,7 @@ static void check_ops(const struct session *s, struct sock *sock)
 
     ck_assert(send && chain && receive);
     ck_assert_ptr_eq(list_first(&sock->sends, struct op, node), send);
-    ck_assert_ptr_eq(sock->chain, chain);
+    ck_assert_ptr_eq(sock_chain(sock), chain);
     ck_assert_ptr_eq(list_first(&sock->receives, struct op, node), receive);
     ck_assert_uint_eq(send->bytes, 6);
     ck_assert_uint_eq(send->deadline->deadline.timer.deadline, 5000);
@@ -209,7 +209,7 @@ static void check_format_3(struct taker *t, uint32_t accepts)
     ck_assert(connecting && connecting->state == SOCK_CONNECTING);
     ck_assert_uint_eq(connecting->connect->send.connect->he.count, 2);
     ck_assert_uint_eq(connecting->connect->send.connect->he.running, 1);
-    ck_assert(lingering && lingering->state == SOCK_LINGERING && lingering->close);
+    ck_assert(lingering && lingering->state == SOCK_LINGERING && sock_close_op(lingering));
     ck_assert_uint_eq(sock_linger_until(lingering), 60000);
     ck_assert_uint_eq(sharee->id, 47);
     ck_assert_ptr_eq(sharee->sharing.sharer, s);
