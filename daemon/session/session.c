@@ -227,6 +227,7 @@ static void on_gone(struct task *task)
     mem_free(s->buffers);
     mem_free(s->tokens);
     mem_free(s->slots);
+    mem_free(s->kept);
     mem_free(s);
 }
 
@@ -283,6 +284,7 @@ static int acquire(struct session *s, const struct session_config *config, int f
     policy_view_free(s->view);
     session_quota_leave(s);
     mem_free(s->slots);
+    mem_free(s->kept);
     mem_free(s->tokens);
     return -ENOMEM;
 }

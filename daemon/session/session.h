@@ -31,7 +31,6 @@ enum listener_kind { LISTENER_CLIENT, LISTENER_CONTROL };
 
 struct session_slot {
     struct sock *sock;
-    struct op *accept; /* that the id is kept for; NULL: none */
     uint64_t dropping; /* token of a chain whose further pieces are dropped; 0: none */
 };
 
@@ -75,6 +74,7 @@ struct session {
     struct deadline retry, hello, unread;
     struct limits limits;
     struct session_slot *slots; /* limits.sockets + 1 of them: slot_count; [0] is unused */
+    bool *kept;                 /* as many: ids that are kept for ACCEPTs */
     uint32_t slot_count, slot_cap, socket_count; /* slot_cap: places that there are */
     struct quota *quota; /* what it holds is charged to; NULL: a control session */
     struct held held;
@@ -179,6 +179,8 @@ struct sock *session_next_sock(const struct session *s, struct session_iterator 
 
 struct session_slot *session_slot(struct session *s, uint32_t id); /* NULL: out of range */
 struct sock *session_sock(struct session *s, uint32_t id);         /* NULL: none */
+/* No socket has it, and it is kept for none. */
+bool session_id_is_free(const struct session *s, uint32_t id);
 
 /* The op for the request being dispatched; there always is one. It may be small where that does. */
 struct op *session_take_op(struct session *s, bool small);

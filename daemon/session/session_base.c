@@ -24,6 +24,11 @@ void session_ready(struct session *s, struct sock *sock)
     share_wake(&s->share);
 }
 
+bool session_id_is_free(const struct session *s, uint32_t id)
+{
+    return !s->slots[id].sock && !s->kept[id];
+}
+
 static uint32_t buckets_for(uint32_t ops)
 {
     uint32_t n = 64;
@@ -41,14 +46,20 @@ static int grow_slots(struct session *s, uint32_t count)
 {
     uint32_t cap = count > 2 * s->slot_cap ? count : 2 * s->slot_cap;
     struct session_slot *slots;
+    bool *kept;
 
     if (count <= s->slot_cap)
         return 0;
     slots = mem_realloc(s->slots, (size_t)cap * sizeof(*slots));
     if (!slots)
         return -ENOMEM;
-    memset(slots + s->slot_cap, 0, (size_t)(cap - s->slot_cap) * sizeof(*slots));
     s->slots = slots;
+    kept = mem_realloc(s->kept, (size_t)cap * sizeof(*kept));
+    if (!kept)
+        return -ENOMEM;
+    s->kept = kept;
+    memset(slots + s->slot_cap, 0, (size_t)(cap - s->slot_cap) * sizeof(*slots));
+    memset(kept + s->slot_cap, 0, (size_t)(cap - s->slot_cap) * sizeof(*kept));
     s->slot_cap = cap;
     return 0;
 }

@@ -289,7 +289,7 @@ int restore_socket(struct state_restorer *r, struct session *s, const Asockd__St
     int e;
 
     if (!is_in_range(from) || find_state(from->state, &state) < 0 || from->serial >= r->next_id ||
-        !is_lingering(from, state) || (from->id > 0 && (!slot || slot->sock || slot->accept)))
+        !is_lingering(from, state) || (from->id > 0 && (!slot || !session_id_is_free(s, from->id))))
         return restore_fail(r, "a socket is invalid");
     e = sock_new(s, from->id, from->family, ret);
     if (e < 0)

@@ -71,10 +71,10 @@ static void give_id(struct op *op, struct sock *sock)
 {
     struct accept *a = op->accept;
     struct session *s = op->session;
-    struct session_slot *slot = session_slot(s, a->next);
 
-    assert(slot->accept == op && !slot->sock);
-    *slot = (struct session_slot){.sock = sock};
+    assert(s->kept[a->next] && !s->slots[a->next].sock);
+    s->kept[a->next] = false;
+    s->slots[a->next] = (struct session_slot){.sock = sock};
     sock->id = a->socket = a->next++;
     s->socket_count++;
     s->worker->stats.sockets++;
@@ -185,7 +185,7 @@ static int accept_step(struct op *op)
 static void accept_stop(struct op *op)
 {
     for (uint32_t id = op->accept->next; id < op->accept->end; id++)
-        session_slot(op->session, id)->accept = NULL;
+        op->session->kept[id] = false;
 }
 
 static void accept_cleanup(struct op *op)
@@ -224,7 +224,7 @@ int accept_restore(struct op *op, uint32_t first, uint32_t end)
         !session_slot(op->session, first) || !session_slot(op->session, end - 1))
         return -EINVAL;
     for (uint32_t id = first; id < end; id++)
-        if (session_slot(op->session, id)->sock || session_slot(op->session, id)->accept)
+        if (!session_id_is_free(op->session, id))
             return -EINVAL;
     op->accept = mem_zalloc(1, sizeof(*op->accept));
     if (!op->accept)
@@ -232,7 +232,7 @@ int accept_restore(struct op *op, uint32_t first, uint32_t end)
     op->accept->next = first;
     op->accept->end = end;
     for (uint32_t id = first; id < end; id++)
-        session_slot(op->session, id)->accept = op;
+        op->session->kept[id] = true;
     op->class = &accept_class;
     return 0;
 }
@@ -264,7 +264,7 @@ static int keep_ids(struct op *op, uint32_t first, uint32_t count)
     struct session *s = op->session;
 
     for (uint32_t id = first; id < first + count; id++) {
-        if (!session_slot(s, id)->sock && !session_slot(s, id)->accept)
+        if (session_id_is_free(s, id))
             continue;
         s->why = "ACCEPT with a socket ID that is in use";
         return -EPROTO;
@@ -275,7 +275,7 @@ static int keep_ids(struct op *op, uint32_t first, uint32_t count)
     op->accept->next = first;
     op->accept->end = first + count;
     for (uint32_t id = first; id < first + count; id++)
-        session_slot(s, id)->accept = op;
+        s->kept[id] = true;
     return 0;
 }
 

@@ -22,7 +22,7 @@ int verb_open(struct op *op, const struct call *call)
 
     if (!slot)
         return ERR_TOO_MANY_OPEN_SOCKETS;
-    if (slot->sock || slot->accept) {
+    if (!session_id_is_free(s, r->socket)) {
         s->why = "OPEN with a socket ID that is in use";
         return -EPROTO;
     }

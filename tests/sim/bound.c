@@ -6,6 +6,7 @@
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
+#include "daemon/verbs/verbs.h"
 #include "tests/sim/kernel.h"
 
 static bool is_listed(const struct sock *sock, const struct op *op)
@@ -16,19 +17,35 @@ static bool is_listed(const struct sock *sock, const struct op *op)
     return false;
 }
 
+static uint32_t check_accept(const struct session *s, const struct op *op)
+{
+    uint32_t first, end;
+
+    if (!op->sock || !op->sock->more->bound || !is_listed(op->sock, op))
+        sim_fail("unlisted: an ACCEPT of session %llu", (unsigned long long)s->id);
+    accept_save(op, &first, &end);
+    for (uint32_t id = first; id < end; id++)
+        if (!s->kept[id])
+            sim_fail("not-kept: id %u of session %llu", id, (unsigned long long)s->id);
+    return end - first;
+}
+
 /* An id that is kept for a connection belongs to one op, which waits. */
 static void check_slots(const struct session *s)
 {
-    for (uint32_t id = 1; id < s->slot_count; id++) {
-        const struct op *op = s->slots[id].accept;
+    uint32_t kept = 0, owned = 0;
 
-        if (!op)
-            continue;
-        if (s->slots[id].sock)
+    for (uint32_t id = 1; id < s->slot_count; id++) {
+        kept += s->kept[id];
+        if (s->kept[id] && s->slots[id].sock)
             sim_fail("kept-twice: id %u of session %llu", id, (unsigned long long)s->id);
-        if (op->session != s || !op->sock || !op->sock->more->bound || !is_listed(op->sock, op))
-            sim_fail("kept-for-nobody: id %u of session %llu", id, (unsigned long long)s->id);
     }
+    for (uint32_t i = 0; i < s->token_buckets; i++)
+        for (const struct op *op = s->tokens[i]; op; op = op->hash_next)
+            owned += op->verb == VERB_ACCEPT ? check_accept(s, op) : 0;
+    if (kept != owned)
+        sim_fail("kept-for-nobody: %u ids of session %llu, its ACCEPTs have %u", kept,
+                 (unsigned long long)s->id, owned);
 }
 
 /* Connections that were let in or refused are those that the kernel has accepted. */
