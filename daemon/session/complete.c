@@ -74,7 +74,7 @@ static void detach(struct op *op, uint32_t error)
         session_unhash_op(op->session, op);
     op_move(op, OP_DONE);
     op->send_freed = op->ops_freed = 0;
-    list_remove(&op->node);
+    sock_leave_queue(op);
     op_unset_deadline(w, op);
     op->error = (uint8_t)error;
     if (op->class && op->class->stop)
@@ -124,11 +124,13 @@ static void reply(struct op *op)
  */
 static struct list *front_of(const struct op *op)
 {
-    struct list *sends = &op->sock->sends;
+    const struct ring *sends = &op->sock->sends;
 
+    if (is_send(op) && sends->first == &op->node)
+        return NULL;
     if (is_send(op) && list_is_linked(&op->node))
         return op->node.prev;
-    return op->verb == VERB_SEND ? sends->prev : sends;
+    return op->verb == VERB_SEND ? ring_last_node(sends) : NULL;
 }
 
 static void end(struct op *op, uint32_t error)
@@ -151,7 +153,7 @@ static void settle_later(struct sock *sock)
 /* In front of a send that was refused, if one was. */
 static bool has_queued_shutdown(const struct sock *sock)
 {
-    list_for_each (&sock->sends, it) {
+    ring_for_each (&sock->sends, it) {
         const struct op *op = container_of(it, struct op, node);
 
         if (op->ends_sending && !op->is_behind_missed)
@@ -160,13 +162,13 @@ static bool has_queued_shutdown(const struct sock *sock)
     return false;
 }
 
-/* The last one in front of a send that was refused. */
+/* The last one in front of a send that was refused; NULL: none. */
 static struct list *front_of_missed(struct sock *sock)
 {
-    struct list *front = sock->sends.prev;
+    struct list *front = ring_last_node(&sock->sends);
 
-    while (front != &sock->sends && container_of(front, struct op, node)->is_behind_missed)
-        front = front->prev;
+    while (front && container_of(front, struct op, node)->is_behind_missed)
+        front = ring_previous(&sock->sends, front);
     return front;
 }
 
@@ -215,14 +217,16 @@ static void end_behind(struct sock *sock, struct op *op)
  */
 static void break_sends(struct sock *sock, struct list *front)
 {
+    struct list *next;
+
     sock->send_side = SIDE_BROKEN;
     sock->is_incomplete = true;
-    while (front->next != &sock->sends)
-        end_behind(sock, container_of(front->next, struct op, node));
+    while ((next = front ? ring_next(&sock->sends, front) : sock->sends.first))
+        end_behind(sock, container_of(next, struct op, node));
     /* What is still in front ends later than what was behind it: nothing will imply its success. */
-    list_for_each (&sock->sends, it)
+    ring_for_each (&sock->sends, it)
         container_of(it, struct op, node)->errors_only = false;
-    if (list_is_empty(&sock->sends))
+    if (ring_is_empty(&sock->sends))
         sock->wants_write = false;
 }
 
@@ -248,7 +252,7 @@ static bool is_hole(const struct sock *sock, bool has_begun)
     return !sock->more->dgram && is_accepted && has_stream(sock);
 }
 
-/* `front`: what the op stood behind in sock->sends. */
+/* `front`: what the op stood behind in sock->sends; NULL: nothing. */
 static void note_end(struct sock *sock, uint32_t verb, uint32_t error, bool has_begun,
                      struct list *front)
 {

@@ -99,7 +99,7 @@ int dgram_open(struct sock *sock, const struct sockaddr *to)
     if (r == 0) {
         sock->family = to->sa_family == AF_INET6 ? FAMILY_INET6 : FAMILY_INET;
         /* Receives that came before it have waited for it. */
-        sock->wants_read = !list_is_empty(&sock->receives);
+        sock->wants_read = !ring_is_empty(&sock->receives);
         sock_update_watch(sock);
         return 0;
     }
@@ -153,7 +153,7 @@ int dgram_take_connection(struct sock *sock, int fd, const struct sockaddr *addr
 
 static void end_sends_behind(struct sock *sock)
 {
-    list_for_each_safe (&sock->sends, it) {
+    ring_for_each_safe (&sock->sends, it) {
         struct op *op = container_of(it, struct op, node);
 
         if (op->verb != VERB_SEND || op->send.datagram->is_behind)
@@ -175,9 +175,9 @@ void dgram_connect_failed(struct sock *sock)
     end_sends_behind(sock);
     if (!was_used)
         sock_uncharge_buffers(sock);
-    sock->wants_write = was_used && !list_is_empty(&sock->sends);
+    sock->wants_write = was_used && !ring_is_empty(&sock->sends);
     /* Receives wait as before, for the first send; what came meanwhile has waited. */
-    sock->wants_read = was_used && !list_is_empty(&sock->receives);
+    sock->wants_read = was_used && !ring_is_empty(&sock->receives);
     sock_update_watch(sock);
 }
 
@@ -466,9 +466,9 @@ void dgram_end(struct sock *sock, uint32_t error)
 {
     struct op *op;
 
-    while ((op = list_first(&sock->sends, struct op, node)))
+    while ((op = ring_first(&sock->sends, struct op, node)))
         complete(op, error);
-    while ((op = list_first(&sock->receives, struct op, node)))
+    while ((op = ring_first(&sock->receives, struct op, node)))
         complete(op, error);
     dgram_unbound(sock);
     sock->more->dgram->port = 0;
@@ -490,7 +490,7 @@ static void keep_borrowed(struct sock *sock)
     if (!sock->more->dgram->borrows)
         return;
     sock->more->dgram->borrows = false;
-    list_for_each_safe (&sock->sends, it) {
+    ring_for_each_safe (&sock->sends, it) {
         struct op *op = container_of(it, struct op, node);
         const uint8_t *input;
 
@@ -508,7 +508,7 @@ void dgram_run_sends(struct sock *sock)
     unsigned int steps = 0;
     struct op *op;
 
-    while (may_go_on(sock) && (op = list_first(&sock->sends, struct op, node))) {
+    while (may_go_on(sock) && (op = ring_first(&sock->sends, struct op, node))) {
         if (is_spent(sock, steps++)) {
             sock->wants_write = true; /* the watcher fires in the next turn */
             break;
@@ -531,7 +531,7 @@ static unsigned int run_receives(struct sock *sock)
         return 0;
     sock->more->dgram->is_emptied = false;
     while (may_go_on(sock) && sock->ns.fd >= 0 &&
-           (op = list_first(&sock->receives, struct op, node))) {
+           (op = ring_first(&sock->receives, struct op, node))) {
         if (is_spent(sock, steps++)) {
             sock->wants_read = true;
             break;
@@ -539,7 +539,7 @@ static unsigned int run_receives(struct sock *sock)
         if (op->class->step(op) == 0)
             break;
         found++;
-        if (sock->more->dgram->is_emptied && !list_is_empty(&sock->receives)) {
+        if (sock->more->dgram->is_emptied && !ring_is_empty(&sock->receives)) {
             sock->wants_read = true;
             break;
         }

@@ -63,7 +63,7 @@ struct sock *latency_awaited(struct session *s)
 {
     struct sock *sock = session_sock(s, s->latency.held_id);
 
-    return sock && !list_is_empty(&sock->receives) && list_is_empty(&sock->sends) ? sock : NULL;
+    return sock && !ring_is_empty(&sock->receives) && ring_is_empty(&sock->sends) ? sock : NULL;
 }
 
 /*
@@ -98,7 +98,7 @@ bool latency_watches_on(const struct sock *sock)
 {
     return is_on(sock->worker, LATENCY_GUESS) && sock->state == SOCK_CONNECTED &&
            sock->receive_side == SIDE_OPEN && !sock->wants_read && !sock->had_more &&
-           list_is_empty(&sock->receives) && !list_is_linked(&sock->node);
+           ring_is_empty(&sock->receives) && !list_is_linked(&sock->node);
 }
 
 void latency_had_more(struct sock *sock, bool had_more)

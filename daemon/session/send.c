@@ -191,7 +191,7 @@ static int gather_all(const struct sock *sock, struct iovec *iov, uint64_t *byte
 
     *bytes = 0;
     *ops = 0;
-    list_for_each (&sock->sends, it) {
+    ring_for_each (&sock->sends, it) {
         const struct op *op = container_of(it, struct op, node);
         uint64_t n;
 
@@ -211,7 +211,7 @@ static void share_out(struct sock *sock, uint64_t bytes)
 {
     struct op *op;
 
-    while (bytes > 0 && (op = list_first(&sock->sends, struct op, node))) {
+    while (bytes > 0 && (op = ring_first(&sock->sends, struct op, node))) {
         uint64_t rest = op->is_reference ? slices_total(&op->slices) : chunks_total(op);
         uint64_t part = bytes < rest ? bytes : rest;
 
@@ -230,7 +230,7 @@ static void share_out(struct sock *sock, uint64_t bytes)
 /* The sends at the front of the queue, with one call; like a step. There is one at least. */
 static int run_front(struct sock *sock)
 {
-    struct op *first = list_first(&sock->sends, struct op, node);
+    struct op *first = ring_first(&sock->sends, struct op, node);
     struct iovec iov[SEND_IOV_ALL];
     uint64_t bytes;
     int ops, count = gather_all(sock, iov, &bytes, &ops);
@@ -263,7 +263,7 @@ void send_run(struct sock *sock)
         dgram_run_sends(sock);
         return;
     }
-    while (sock_may_send(sock) && !list_is_empty(&sock->sends)) {
+    while (sock_may_send(sock) && !ring_is_empty(&sock->sends)) {
         if (budget == 0 ||
             (budget < TURN_SOCKET_STEPS && share_step_is_over(&sock->worker->shares))) {
             sock->wants_write = true; /* the watcher fires in the next turn */
@@ -279,7 +279,7 @@ void send_run(struct sock *sock)
 void send_queue(struct sock *sock, struct op *op, uint32_t timeout_ms)
 {
     sock_hold_op(sock, op, timeout_ms);
-    list_append(&sock->sends, &op->node);
+    ring_append(&sock->sends, &op->node);
     if (sock->session && sock->session->batch_of == sock)
         return; /* more is coming */
     if (!sock->wants_write)
@@ -319,10 +319,10 @@ void send_wait_for_more(struct op *op, uint64_t bytes, uint32_t timeout_ms)
 static bool may_send_now(const struct op *op)
 {
     const struct sock *sock = op->sock;
-    const struct list *first = sock->sends.next;
+    const struct list *first = sock->sends.first;
 
     return sock->state == SOCK_CONNECTED && !sock->wants_write && !op->send.first &&
-           (list_is_empty(&sock->sends) || first == &op->node);
+           (!first || first == &op->node);
 }
 
 /* Bytes that have just arrived: to the kernel at once if it is their turn, the rest is kept. */

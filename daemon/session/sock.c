@@ -66,7 +66,7 @@ static void run_readable(struct sock *sock)
     bool was_guess = sock->is_guess;
 
     sock->wants_read = sock->is_guess = false;
-    if (!list_is_empty(&sock->receives)) {
+    if (!ring_is_empty(&sock->receives)) {
         sock_run_receives(sock);
         return;
     }
@@ -192,7 +192,7 @@ static void on_gone(struct task *task)
 
     task_deinit(&sock->gone);
     sock_idle_end(sock);
-    assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
+    assert(ring_is_empty(&sock->sends) && ring_is_empty(&sock->receives));
     assert(!list_is_linked(&sock->ready) && !sock->connect && !sock_close_op(sock) &&
            sock->ns.fd < 0);
     assert(!sock->more->bound && !sock->more->lending);
@@ -225,8 +225,6 @@ static struct sock *make(struct worker *w, struct quota *quota, uint32_t family)
     netsock_init(&sock->ns, on_event, quota ? quota_ref(quota) : NULL);
     list_init(&sock->node);
     list_init(&sock->ready);
-    list_init(&sock->sends);
-    list_init(&sock->receives);
     list_init(&sock->report);
     return sock;
 }
@@ -286,11 +284,23 @@ int sock_set_destination(struct sock *sock, const char *host, uint16_t port)
     return 0;
 }
 
+void sock_leave_queue(struct op *op)
+{
+    struct sock *sock = op->sock;
+
+    if (sock && sock->sends.first == &op->node)
+        ring_remove(&sock->sends, &op->node);
+    else if (sock && sock->receives.first == &op->node)
+        ring_remove(&sock->receives, &op->node);
+    else
+        list_remove(&op->node);
+}
+
 bool sock_has_queued_send(const struct sock *sock)
 {
     if (sock->connect && sock->connect->send.total > 0)
         return true;
-    list_for_each (&sock->sends, it) {
+    ring_for_each (&sock->sends, it) {
         const struct op *op = container_of(it, struct op, node);
 
         if (op->verb == VERB_SEND || op->verb == VERB_CONNECT)
@@ -302,7 +312,7 @@ bool sock_has_queued_send(const struct sock *sock)
 /* No send is behind it, but what ends the sending side may be. */
 struct op *sock_chain(const struct sock *sock)
 {
-    for (struct list *it = sock->sends.prev; it != &sock->sends; it = it->prev) {
+    ring_for_each_back (&sock->sends, it) {
         struct op *op = container_of(it, struct op, node);
 
         if (!op->ends_sending)
@@ -328,7 +338,7 @@ static void run_queued(struct sock *sock)
 void sock_queue_receive(struct sock *sock, struct op *op, uint32_t timeout_ms)
 {
     sock_hold_op(sock, op, timeout_ms);
-    list_append(&sock->receives, &op->node);
+    ring_append(&sock->receives, &op->node);
     if (sock->session->reads_of == sock)
         return; /* more are coming */
     run_queued(sock);
@@ -366,7 +376,7 @@ void sock_run_receives(struct sock *sock)
     /* If its session has ended it is not reported: the socket is about to be closed. */
     if (sock->state != SOCK_CONNECTED || sock->session->has_ended)
         return;
-    while (sock->state == SOCK_CONNECTED && (op = list_first(&sock->receives, struct op, node))) {
+    while (sock->state == SOCK_CONNECTED && (op = ring_first(&sock->receives, struct op, node))) {
         if (budget == 0 ||
             (budget < TURN_SOCKET_STEPS && share_step_is_over(&sock->worker->shares))) {
             sock->wants_read = true;
@@ -382,7 +392,7 @@ void sock_run_receives(struct sock *sock)
     if (latency_watches_on(sock))
         sock->wants_read = sock->is_guess = true;
     /* While no receive waits, the watcher need not be armed; perhaps it never has to be. */
-    if (list_is_empty(&sock->receives) && !netsock_is_polled(&sock->ns, sock->worker))
+    if (ring_is_empty(&sock->receives) && !netsock_is_polled(&sock->ns, sock->worker))
         sock->wants_read = sock->is_guess = false;
     sock_update_watch(sock);
 }
@@ -409,17 +419,17 @@ void sock_connect_succeeded(struct sock *sock)
         sock->more->hangup->class->step(sock->more->hangup);
 }
 
-static void end_list(struct list *ops, uint32_t error)
+static void end_queue(struct ring *ops, uint32_t error)
 {
     struct op *op;
 
-    while ((op = list_first(ops, struct op, node)))
+    while ((op = ring_first(ops, struct op, node)))
         complete(op, error);
 }
 
 void sock_end_receives(struct sock *sock, uint32_t error)
 {
-    end_list(&sock->receives, error);
+    end_queue(&sock->receives, error);
     if (sock->more->hangup)
         complete(sock->more->hangup, error);
 }
@@ -439,7 +449,7 @@ void sock_connect_failed(struct sock *sock)
     sock->wants_read = sock->wants_write = false;
     if (sock->state == SOCK_CONNECTING)
         sock_move(sock, SOCK_FAILED);
-    end_list(&sock->sends, ERR_OPERATION_ABORTED);
+    end_queue(&sock->sends, ERR_OPERATION_ABORTED);
     sock_end_receives(sock, ERR_OPERATION_ABORTED);
 }
 
@@ -447,7 +457,7 @@ void sock_end_ops(struct sock *sock, uint32_t error)
 {
     if (sock->connect)
         complete(sock->connect, error);
-    end_list(&sock->sends, error);
+    end_queue(&sock->sends, error);
     sock_end_receives(sock, error);
     sock_end_accepts(sock, error, NULL);
 }

@@ -52,8 +52,8 @@ struct sock {
     struct session *session;
     struct worker *worker;
     struct netsock ns;            /* its io.data is sock_quota() */
-    struct list sends;            /* in order: sends, shutdowns of that side, a disconnect */
-    struct list receives;         /* in order */
+    struct ring sends;            /* in order: sends, shutdowns of that side, a disconnect */
+    struct ring receives;         /* in order */
     struct op *connect;           /* in progress */
     const struct sock_more *more; /* never NULL; sock_own_more() to write to it */
     char *host;                   /* the name it connects by, last; NULL: none, or an address */
@@ -160,6 +160,8 @@ void sock_queue_receive(struct sock *sock, struct op *op, uint32_t timeout_ms);
 void sock_end_reads(struct session *s);
 /* Bytes that were accepted and have not gone? */
 bool sock_has_queued_send(const struct sock *sock);
+/* Out of its queue: sends, receives, or that of another owner. */
+void sock_leave_queue(struct op *op);
 /* The send whose pieces are still coming; NULL: none. */
 struct op *sock_chain(const struct sock *sock);
 /* The same for an op that is in no queue: a connect in progress, a close that waits. */

@@ -377,7 +377,7 @@ static void linger_look(struct deadline *deadline)
 
 void sock_close_continue(struct sock *sock)
 {
-    if (!list_is_empty(&sock->sends) || sock->connect || sock->is_closing)
+    if (!ring_is_empty(&sock->sends) || sock->connect || sock->is_closing)
         return;
     if (sock->state != SOCK_LINGERING) { /* the connect that it waited for has failed */
         finish_linger(sock, ERR_OPERATION_ABORTED);
@@ -454,7 +454,7 @@ void sock_linger_resume(struct sock *sock)
         return;
     sock->wants_read = !sock->has_seen_end;
     sock_update_watch(sock);
-    if (list_is_empty(&sock->sends)) {
+    if (ring_is_empty(&sock->sends)) {
         sock_close_continue(sock);
         return;
     }
@@ -483,7 +483,7 @@ static void linger(struct sock *sock, struct op *op, uint32_t linger_ms)
         op->socket_id = 0;
     if (sock->connect)
         sock->connect->socket_id = 0;
-    list_for_each (&sock->sends, it)
+    ring_for_each (&sock->sends, it)
         container_of(it, struct op, node)->socket_id = 0;
     list_remove(&sock->node); /* of those that wait for room to receive */
     list_append(&s->lingering, &sock->node);
@@ -549,7 +549,7 @@ static void end_disconnect(struct sock *sock)
         return;
     if (sock->send_side == SIDE_MISSED)
         sock->send_side = SIDE_SHUT; /* FIN, or RST, comes where it would have */
-    list_for_each_safe (&sock->sends, it) {
+    ring_for_each_safe (&sock->sends, it) {
         op = container_of(it, struct op, node);
         if (op->verb == VERB_DISCONNECT)
             complete(op, ERR_OPERATION_ABORTED);

@@ -60,7 +60,7 @@ int sock_disconnect(struct op *op, bool abort)
     if (renew(sock, &fresh) < 0)
         return -ENOMEM;
     error = end_stream(sock, abort);
-    list_remove(&op->node);
+    sock_leave_queue(op);
     sock_end_ops(sock, ERR_OPERATION_ABORTED);
     complete(op, error);
     if (sock->more->options) {

@@ -43,9 +43,18 @@ static bool carries_op(const struct op *op)
     }
 }
 
-static bool carries_ops(const struct list *ops)
+static bool carries_ops(const struct ring *ops)
 {
-    list_for_each (ops, it) {
+    ring_for_each (ops, it) {
+        if (!carries_op(container_of(it, struct op, node)))
+            return false;
+    }
+    return true;
+}
+
+static bool carries_accepts(const struct sock_bound *bound)
+{
+    list_for_each (&bound->accepts, it) {
         if (!carries_op(container_of(it, struct op, node)))
             return false;
     }
@@ -58,7 +67,7 @@ static bool carries_all_ops(const struct sock *sock)
            (!sock_close_op(sock) || carries_op(sock_close_op(sock))) &&
            (!sock->more->hangup || carries_op(sock->more->hangup)) && carries_ops(&sock->sends) &&
            carries_ops(&sock->receives) &&
-           (!sock->more->bound || carries_ops(&sock->more->bound->accepts));
+           (!sock->more->bound || carries_accepts(sock->more->bound));
 }
 
 /* Its close goes on. */

@@ -354,7 +354,7 @@ static void resume_socket(struct session *s, struct sock *sock)
         sock_idle_begin(sock);
     else if (!sock->more->dgram)
         return;
-    if (list_is_empty(&sock->sends) && list_is_empty(&sock->receives))
+    if (ring_is_empty(&sock->sends) && ring_is_empty(&sock->receives))
         return;
     sock->events |= EV_READ | EV_WRITE;
     session_ready(s, sock);

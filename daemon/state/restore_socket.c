@@ -457,9 +457,9 @@ static void queue_op(struct op *op, const Asockd__State__Op *from)
     if (from->queue == ASOCKD__STATE__OP__QUEUE__CONNECT)
         sock->connect = op;
     else if (from->queue == ASOCKD__STATE__OP__QUEUE__SENDS)
-        list_append(&sock->sends, &op->node);
+        ring_append(&sock->sends, &op->node);
     else if (from->queue == ASOCKD__STATE__OP__QUEUE__RECEIVES)
-        list_append(&sock->receives, &op->node);
+        ring_append(&sock->receives, &op->node);
     else if (from->queue == ASOCKD__STATE__OP__QUEUE__ACCEPTS)
         list_append(&sock->more->bound->accepts, &op->node);
     else if (from->queue == ASOCKD__STATE__OP__QUEUE__CLOSE)

@@ -155,11 +155,20 @@ static uint32_t socket_flags(const struct sock *sock)
            (sock->lingers ? ASOCKD__STATE__SOCKET__FLAG__LINGERS : 0u);
 }
 
-static uint32_t count(const struct list *ops)
+static uint32_t count(const struct list *list)
 {
     uint32_t n = 0;
 
-    list_for_each (ops, it)
+    list_for_each (list, it)
+        n++;
+    return n;
+}
+
+static uint32_t count_queue(const struct ring *ops)
+{
+    uint32_t n = 0;
+
+    ring_for_each (ops, it)
         n++;
     return n;
 }
@@ -187,8 +196,9 @@ static void fill_socket(const struct sock *sock, Asockd__State__Socket *to)
     to->port = sock->port;
     to->active = sock->more->idle ? sock->more->idle->active : 0;
     to->chain = sock_chain(sock) ? sock_chain(sock)->token : 0;
-    to->ops = count(&sock->sends) + count(&sock->receives) + (sock->more->hangup ? 1 : 0) +
-              (sock->connect ? 1 : 0) + (sock_close_op(sock) ? 1 : 0) +
+    to->ops = count_queue(&sock->sends) + count_queue(&sock->receives) +
+              (sock->more->hangup ? 1 : 0) + (sock->connect ? 1 : 0) +
+              (sock_close_op(sock) ? 1 : 0) +
               (sock->more->bound ? count(&sock->more->bound->accepts) : 0);
 }
 
@@ -196,9 +206,9 @@ static void save_ops(struct state_writer *out, const struct sock *sock)
 {
     if (sock->connect)
         save_op(out, sock->connect, ASOCKD__STATE__OP__QUEUE__CONNECT);
-    list_for_each (&sock->sends, it)
+    ring_for_each (&sock->sends, it)
         save_op(out, container_of(it, struct op, node), ASOCKD__STATE__OP__QUEUE__SENDS);
-    list_for_each (&sock->receives, it)
+    ring_for_each (&sock->receives, it)
         save_op(out, container_of(it, struct op, node), ASOCKD__STATE__OP__QUEUE__RECEIVES);
     if (sock->more->hangup)
         save_op(out, sock->more->hangup, ASOCKD__STATE__OP__QUEUE__HANGUP);

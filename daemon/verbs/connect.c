@@ -194,7 +194,7 @@ static void take_connection(struct connect *c, int fd)
     c->lending = lending_free(c->lending);
     /* Shutdowns of the receiving side waited for the connection only, not for the data. */
     if (op->send.total > 0)
-        list_append(shutdown_receives_end(sock), &op->node);
+        ring_insert_before(&sock->sends, shutdown_receives_end(sock), &op->node);
     else
         complete(op, ERR_SUCCESS);
     send_run(sock);

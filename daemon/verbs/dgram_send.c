@@ -214,7 +214,7 @@ static unsigned int gather_several(const struct sock *sock, struct udp_packet *p
     unsigned int n = 0;
     int used = 0;
 
-    list_for_each (&sock->sends, it) {
+    ring_for_each (&sock->sends, it) {
         const struct op *op = container_of(it, struct op, node);
         uint64_t bytes;
         int count;
@@ -233,7 +233,7 @@ static unsigned int gather_several(const struct sock *sock, struct udp_packet *p
 /* As a step. The first one can go. */
 static int transmit_several(struct sock *sock, const struct udp_packet *packets, unsigned int count)
 {
-    struct list *sends = &sock->sends;
+    struct ring *sends = &sock->sends;
     int sent = udp_send_several(&sock->ns, packets, count), err = 0;
 
     if (sent == -EAGAIN) {
@@ -242,11 +242,11 @@ static int transmit_several(struct sock *sock, const struct udp_packet *packets,
     }
     if (sent < 0) {
         udp_drop_errors(&sock->ns);
-        complete(list_first(sends, struct op, node), asock_error_from_errno(sent));
+        complete(ring_first(sends, struct op, node), asock_error_from_errno(sent));
         return 1;
     }
     for (int i = 0; i < sent; i++) {
-        struct op *op = list_first(sends, struct op, node);
+        struct op *op = ring_first(sends, struct op, node);
 
         send_took(op, op->send.total);
         complete(op, ERR_SUCCESS);
@@ -255,7 +255,7 @@ static int transmit_several(struct sock *sock, const struct udp_packet *packets,
     if ((unsigned int)sent < count)
         err = udp_take_error(&sock->ns);
     if (err < 0)
-        complete(list_first(sends, struct op, node), asock_error_from_errno(err));
+        complete(ring_first(sends, struct op, node), asock_error_from_errno(err));
     return 1;
 }
 
@@ -267,7 +267,7 @@ static int datagram_step(struct op *op)
     unsigned int count;
     int err;
 
-    if (op->node.next == &sock->sends || op->send.datagram->segment > 0)
+    if (!ring_next(&sock->sends, &op->node) || op->send.datagram->segment > 0)
         return step_alone(op);
     err = prepare(op);
     if (err != 0) {
@@ -336,7 +336,7 @@ static bool has_too_many(const struct op *op, uint32_t segment)
 
 static bool is_next(const struct sock *sock)
 {
-    return sock->state != SOCK_CONNECTING && !sock->wants_write && list_is_empty(&sock->sends);
+    return sock->state != SOCK_CONNECTING && !sock->wants_write && ring_is_empty(&sock->sends);
 }
 
 /* The kernel takes it, or says that it cannot, without a copy. */

@@ -172,7 +172,7 @@ static unsigned int count_together(const struct sock *sock, size_t *ret_bytes)
     unsigned int count = 0;
 
     *ret_bytes = 0;
-    list_for_each (&sock->receives, it) {
+    ring_for_each (&sock->receives, it) {
         const struct op *op = container_of(it, struct op, node);
 
         if (count == RECEIVES_TOGETHER || !is_small(op))
@@ -187,7 +187,7 @@ static unsigned int count_together(const struct sock *sock, size_t *ret_bytes)
 static void lay_out(const struct sock *sock, uint8_t *place, unsigned int count, struct iovec *iov,
                     struct reply *guesses)
 {
-    const struct list *it = sock->receives.next;
+    const struct list *it = sock->receives.first;
 
     for (unsigned int i = 0; i < count; i++, it = it->next) {
         const struct op *op = container_of(it, struct op, node);
@@ -204,7 +204,7 @@ static void complete_filled(struct sock *sock, uint8_t *place, const struct iove
                             const struct reply *guesses, size_t bytes)
 {
     for (; bytes > 0; iov++, guesses++) {
-        struct op *op = list_first(&sock->receives, struct op, node);
+        struct op *op = ring_first(&sock->receives, struct op, node);
         uint8_t *data = iov->iov_base;
         size_t len = bytes < iov->iov_len ? bytes : iov->iov_len;
 

@@ -37,7 +37,7 @@ static void end_receiving(struct sock *sock)
 
     if (sock->receive_side == SIDE_OPEN)
         sock->receive_side = SIDE_SHUT;
-    while ((op = list_first(&sock->receives, struct op, node))) {
+    while ((op = ring_first(&sock->receives, struct op, node))) {
         op->reply_flags |= REPLY_END_OF_STREAM;
         complete(op, ERR_SUCCESS);
     }
@@ -54,11 +54,10 @@ static const struct op_class receive_class = {.name = "shutdown receive", .step 
 
 struct list *shutdown_receives_end(struct sock *sock)
 {
-    struct list *place = sock->sends.next;
-
-    while (place != &sock->sends && container_of(place, struct op, node)->class == &receive_class)
-        place = place->next;
-    return place;
+    ring_for_each (&sock->sends, it)
+        if (container_of(it, struct op, node)->class != &receive_class)
+            return it;
+    return NULL;
 }
 
 /*
@@ -73,7 +72,8 @@ static int wait_for_connect(struct op *op, uint32_t timeout_ms)
     op->has_begun = true;
     sock->shutdown_count++;
     sock_hold_op(sock, op, timeout_ms);
-    list_append(shutdown_receives_end(sock), &op->node); /* behind those that came before it */
+    ring_insert_before(&sock->sends, shutdown_receives_end(sock),
+                       &op->node); /* behind those that came before it */
     return 0;
 }
 

@@ -75,7 +75,7 @@ int verb_send_failure(struct op *op, long error, const char *text);
 
 /*
  * Behind the SHUTDOWNs of the receiving side that wait for the connect, at the front of
- * sock->sends.
+ * sock->sends: the node that they are in front of, or NULL.
  */
 struct list *shutdown_receives_end(struct sock *sock);
 

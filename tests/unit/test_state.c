@@ -36,9 +36,9 @@ static void check_ops(const struct session *s, struct sock *sock)
     struct op *receive = session_find_op((struct session *)s, 102);
 
     ck_assert(send && chain && receive);
-    ck_assert_ptr_eq(list_first(&sock->sends, struct op, node), send);
+    ck_assert_ptr_eq(ring_first(&sock->sends, struct op, node), send);
     ck_assert_ptr_eq(sock_chain(sock), chain);
-    ck_assert_ptr_eq(list_first(&sock->receives, struct op, node), receive);
+    ck_assert_ptr_eq(ring_first(&sock->receives, struct op, node), receive);
     ck_assert_uint_eq(send->bytes, 6);
     ck_assert_uint_eq(send->deadline->deadline.timer.deadline, 5000);
     ck_assert_int_eq(memcmp(send->send.first->data + send->send.first->start, "rest", 4), 0);
