@@ -7,7 +7,8 @@
  * Failures: the connect fails: a packet that makes connect(2) fail with the errno that fits. There
  * are too many, or no memory: the packet is forgotten; the program's kernel sends it again. The
  * program has given up: its kernel does not send the packet again, or no program accepts, and a
- * deadline ends the connection.
+ * deadline ends the connection. A packet that was sent again is read after its connection was
+ * accepted: it is dropped.
  */
 #include "gateway/transparent.h"
 
@@ -59,6 +60,18 @@ struct held {
     ev_tstamp last;    /* when the last packet came */
 };
 
+/*
+ * A connection that the program has. The program's kernel may have sent its first packet again
+ * while the gateway was busy: it is then read behind the connection, and is not a new one.
+ */
+struct accepted {
+    struct accepted *next; /* in its bucket */
+    struct transparent *transparent;
+    struct passage *passage;
+    struct flow flow;
+    uint32_t seq; /* of the first packet */
+};
+
 struct transparent {
     struct gateway *gateway;
     struct network network;
@@ -71,15 +84,21 @@ struct transparent {
     bool is_behind;     /* and more were left */
     struct held *buckets[BUCKETS];
     unsigned int count;
+    struct accepted *accepted[BUCKETS];
     struct publish *published[TRANSPARENT_PUBLISH_MAX];
     unsigned int published_count;
 };
 
 /* ---- what is held ---- */
 
+static size_t bucket_of(const struct flow *flow)
+{
+    return hash_bytes(flow, sizeof(*flow)) % BUCKETS;
+}
+
 static struct held **place_of(struct transparent *transparent, const struct flow *flow)
 {
-    struct held **place = &transparent->buckets[hash_bytes(flow, sizeof(*flow)) % BUCKETS];
+    struct held **place = &transparent->buckets[bucket_of(flow)];
 
     while (*place && memcmp(&(*place)->syn.flow, flow, sizeof(*flow)) != 0)
         place = &(*place)->next;
@@ -213,6 +232,48 @@ static void on_connected(asock_op *op, void *userdata)
     forget(held);
 }
 
+/* ---- what was accepted ---- */
+
+static bool is_accepted(const struct transparent *transparent, const struct packet *syn)
+{
+    const struct accepted *accepted = transparent->accepted[bucket_of(&syn->flow)];
+
+    while (accepted && (accepted->seq != syn->seq ||
+                        memcmp(&accepted->flow, &syn->flow, sizeof(syn->flow)) != 0))
+        accepted = accepted->next;
+    return accepted;
+}
+
+static void leave(void *userdata, bool reset)
+{
+    struct accepted *accepted = userdata;
+    struct accepted **place = &accepted->transparent->accepted[bucket_of(&accepted->flow)];
+
+    while (*place != accepted)
+        place = &(*place)->next;
+    *place = accepted->next;
+    ports_leave(accepted->passage, reset);
+    free(accepted);
+}
+
+/* NULL: no memory. */
+static struct accepted *note_accepted(struct transparent *transparent, const struct packet *syn,
+                                      struct passage *passage)
+{
+    struct accepted *accepted = calloc(1, sizeof(*accepted));
+    struct accepted **first = &transparent->accepted[bucket_of(&syn->flow)];
+
+    if (!accepted)
+        return NULL;
+    *accepted = (struct accepted){.next = *first,
+                                  .transparent = transparent,
+                                  .passage = passage,
+                                  .flow = syn->flow,
+                                  .seq = syn->seq};
+    *first = accepted;
+    return accepted;
+}
+
 /* ---- a first packet ---- */
 
 /* An enum asock_error. */
@@ -317,6 +378,8 @@ static void take_packet(struct transparent *transparent, const struct packet *sy
 {
     struct held *held = *place_of(transparent, &syn->flow);
 
+    if (is_accepted(transparent, syn))
+        return;
     if (!held) {
         hold(transparent, syn);
         return;
@@ -376,19 +439,17 @@ static void on_packets(struct ev_loop *loop, ev_io *io, int events)
 
 /* ---- an accepted connection ---- */
 
-static void leave(void *userdata, bool reset)
-{
-    ports_leave(userdata, reset);
-}
-
 static void on_accepted(void *userdata, int fd, const struct flow *flow, struct passage *passage)
 {
     struct transparent *transparent = userdata;
     struct held *held = *place_of(transparent, flow);
+    struct accepted *accepted = NULL;
     asock_socket *socket;
     int lent;
 
-    if (!held || held->state != HELD_ANSWERED) {
+    if (held && held->state == HELD_ANSWERED)
+        accepted = note_accepted(transparent, &held->syn, passage);
+    if (!accepted) {
         ports_leave(passage, true);
         return;
     }
@@ -396,7 +457,7 @@ static void on_accepted(void *userdata, int fd, const struct flow *flow, struct 
     held->socket = NULL;
     lent = asock_op_take_fd(held->op);
     forget(held);
-    client_adopt(transparent->gateway, fd, socket, lent, leave, passage);
+    client_adopt(transparent->gateway, fd, socket, lent, leave, accepted);
 }
 
 /* ---- life ---- */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """asockctl run --transparent: connections, refusals and names of programs that know neither asockd nor proxies."""
 
+import contextlib
 import json
 import os
 import select
@@ -116,6 +117,46 @@ say(errno.errorcode.get(socks[0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR),
         self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 1)
         output, _ = program.communicate(b"\n", DEADLINE)
         self.assertEqual(output, b'"waits"\n')
+
+    def test_a_first_packet_that_is_read_late_is_no_new_connect(self):
+        """The program's kernel has sent it again while the gateway was busy; the connection has been accepted since."""
+        code = """
+socks = []
+print(os.readlink("/proc/self/ns/net"), flush=True)
+while sys.stdin.readline():
+    socks.append(socket.create_connection((args[1], int(args[0]))))
+    print("connected", flush=True)
+"""
+        for host in (network.OWN4, network.OWN6):
+            with self.subTest(host):
+                program = self.start(sys.executable, "-c", PRELUDE + code, str(self.echo.port), host, stdin=subprocess.PIPE)
+                cable = self.hold(network.socket_of(self.process_in(program.stdout.readline().decode().strip()),
+                                                    socket.AF_PACKET, socket.SOCK_RAW, 0))
+                cable.bind(("cable1", network.ETH_P_ALL))
+                cable.settimeout(DEADLINE)
+                self.connect(program)
+                frame = cable.recv(1 << 16)
+                while network.Packet(frame[14:], None).flags != "S":
+                    frame = cable.recv(1 << 16)
+                cable.send(frame)
+                self.connect(program)  # what has come by the cable before has been read
+                self.assertEqual(self.daemon.stats()["sockets"], 2)
+                program.communicate(timeout=DEADLINE)
+                self.assertEqual(program.returncode, 0)
+                self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 0)
+
+    def connect(self, program):
+        program.stdin.write(b"\n")
+        program.stdin.flush()
+        self.assertEqual(program.stdout.readline(), b"connected\n")
+
+    @staticmethod
+    def process_in(namespace):
+        for pid in filter(str.isdecimal, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/ns/net") == namespace:
+                    return pid
+        raise AssertionError(namespace)
 
     def test_what_a_slow_reader_has_not_read_arrives_after_the_end(self):
         listener = self.hold(socket.create_server((network.OWN4, 0)))

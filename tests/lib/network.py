@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
@@ -77,6 +78,19 @@ def half_open():
         with open(f"/proc/self/net/{name}", encoding="ascii") as table:
             count += sum(line.split()[3] == "02" for line in list(table)[1:])
     return count
+
+
+def socket_of(pid, *kind):
+    """A socket in the network of that process."""
+    def make():
+        with open(f"/proc/{pid}/ns/net", "rb") as namespace:
+            if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET) == 0:
+                made.append(socket.socket(*kind))
+    made = []
+    thread = threading.Thread(target=make)  # only this thread goes there
+    thread.start()
+    thread.join()
+    return made[0]
 
 
 class Packet:
