@@ -6,34 +6,41 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-/* Reported in one wake-up; the rest is still there in the next one. */
+/*
+ * Reported in one wake-up; the rest is still there in the next one, because the kernel puts those
+ * that it has reported behind the others.
+ */
 #define EVENTS_MAX 32
 
 struct lent_watch {
     struct ev_loop *loop;
     ev_io io;
+    struct epoll_event found[EVENTS_MAX];
+    int count; /* of found; 0 unless they are being reported */
 };
 
-/*
- * One after the other: what one causes may be the end of another. The kernel puts one that it has
- * reported behind the others.
- */
 static void on_io(struct ev_loop *loop, ev_io *io, int events)
 {
-    const struct lent_socket *first = NULL;
-    struct epoll_event found;
+    struct lent_watch *watch = io->data;
 
     (void)loop;
     (void)events;
-    for (int i = 0; i < EVENTS_MAX && epoll_wait(io->fd, &found, 1, 0) == 1; i++) {
-        struct lent_socket *socket = found.data.ptr;
+    watch->count = epoll_wait(io->fd, watch->found, EVENTS_MAX, 0);
+    for (int i = 0; i < watch->count; i++) {
+        struct lent_socket *socket = watch->found[i].data.ptr;
 
-        if (socket == first)
-            return; /* all have had their turn */
-        if (!first)
-            first = socket;
-        socket->tell(socket, found.events);
+        if (socket)
+            socket->tell(socket, watch->found[i].events);
     }
+    watch->count = 0;
+}
+
+/* What one socket causes may be the end of another one. */
+static void forget(struct lent_watch *watch, const struct lent_socket *socket)
+{
+    for (int i = 0; i < watch->count; i++)
+        if (watch->found[i].data.ptr == socket)
+            watch->found[i].data.ptr = NULL;
 }
 
 bool lent_watch_set(struct lent_watch *watch, struct lent_socket *socket, uint32_t events)
@@ -52,9 +59,11 @@ bool lent_watch_set(struct lent_watch *watch, struct lent_socket *socket, uint32
 
 void lent_watch_unset(struct lent_watch *watch, struct lent_socket *socket)
 {
-    if (socket->is_watched)
-        (void)epoll_ctl(watch->io.fd, EPOLL_CTL_DEL, socket->fd, NULL);
+    if (!socket->is_watched)
+        return;
+    (void)epoll_ctl(watch->io.fd, EPOLL_CTL_DEL, socket->fd, NULL);
     socket->is_watched = false;
+    forget(watch, socket);
 }
 
 int lent_watch_new(struct ev_loop *loop, struct lent_watch **ret)
@@ -71,6 +80,7 @@ int lent_watch_new(struct ev_loop *loop, struct lent_watch **ret)
     }
     watch->loop = loop;
     ev_io_init(&watch->io, on_io, fd, EV_READ);
+    watch->io.data = watch;
     ev_io_start(loop, &watch->io);
     *ret = watch;
     return 0;
