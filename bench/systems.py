@@ -277,7 +277,7 @@ class AsockProxy(Asockd):
 
 
 class AsockProxyHeld(AsockProxy):
-    """The same where the rule lends: Allow=tcp 127.0.0.1 * +loopback +lend. The data goes through asockctl alone, by splice(2). For
+    """The same where the rule lends: Allow=tcp 127.0.0.1 * +loopback +lend. The data goes through asockctl alone, in bulk by splice(2). For
     --proxies only."""
     name = "asockctl proxy, held"
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path, for each direction: splice from one socket into a pipe -> splice from the pipe to the
- * other socket -> return the pipe. At the end of a stream the other side is shut down. When both
- * streams have ended, CLOSE makes the daemon wait until the peer has everything.
+ * Happy path, for each direction: receive a little -> send it to the other socket; or, when there
+ * is more, splice from one socket into a pipe -> splice from the pipe to the other socket -> return
+ * the pipe. At the end of a stream the other side is shut down. When both streams have ended, CLOSE
+ * makes the daemon wait until the peer has everything.
  * Failures: if the peer takes no more data, only the direction to it ends. A reset, an error of the
- * program's socket, or the lack of a pipe ends both directions, by reset.
+ * program's socket, or the lack of a pipe or of memory ends both directions, by reset.
  * A reset is reported once: whichever direction notices it, the program never gets an end that
  * looks like that of a complete stream. If neither direction reads or writes, lent_watch.h reports
  * it.
@@ -15,6 +16,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -26,17 +28,27 @@
  * .66, 1 MiB .65.
  */
 #define PIPE_SIZE (512 * 1024)
+/*
+ * What fits into this is copied: to move so little through a pipe takes longer. It is the gateway's
+ * scratch.
+ */
+#define COPY_SIZE (16u * 1024u)
 /* The most calls for one direction in one wake-up, so that others have their turn. */
 #define STEPS_MAX 8
 
 struct course {
     int from, to;
-    int pipe[2];    /* -1: no pipe */
-    size_t pending; /* bytes in the pipe */
-    size_t moved;   /* bytes that left the pipe in the last run */
+    int pipe[2];      /* -1: no pipe */
+    uint32_t pending; /* bytes that were read and not written yet */
+    uint32_t moved;   /* bytes that were written in the last run */
+    char *data;    /* has them: the scratch during a run, else memory of its own; NULL: the pipe */
+    uint32_t at;   /* where in data they begin */
+    bool is_bulk;  /* the next read goes to a pipe */
+    bool is_short; /* the last read has brought all that was there */
     bool waits_for_input, waits_for_room;
     bool has_ended; /* the side that is read has ended */
     bool is_cut;    /* and that was not the end of the stream */
+    bool is_last;   /* the other direction is over: a close will pass the end on */
     bool is_done;   /* and its end was passed on */
 };
 
@@ -44,6 +56,7 @@ struct spliced {
     struct lent_socket lent;
     struct client *client;
     struct course up, down;
+    bool is_bounded; /* gateway_bound_buffer() was thought of */
 };
 
 /* ---- pipes ---- */
@@ -87,6 +100,58 @@ static void drop_pipe(struct gateway *gateway, struct course *course)
     course->pipe[0] = course->pipe[1] = -1;
 }
 
+/* ---- little: through the scratch ---- */
+
+static void drop_data(struct gateway *gateway, struct course *course)
+{
+    if (course->data != gateway->scratch)
+        free(course->data);
+    course->data = NULL;
+}
+
+/* The scratch is for others, too. 0 or -ENOMEM. */
+static int keep_data(struct gateway *gateway, struct course *course)
+{
+    char *data;
+
+    if (course->data != gateway->scratch)
+        return 0;
+    data = malloc(course->pending);
+    if (!data)
+        return -ENOMEM;
+    memcpy(data, course->data + course->at, course->pending);
+    course->data = data;
+    course->at = 0;
+    return 0;
+}
+
+static ssize_t receive(struct gateway *gateway, struct course *course)
+{
+    ssize_t n;
+
+    do
+        n = recv(course->from, gateway->scratch, COPY_SIZE, MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    if (n > 0) {
+        course->data = gateway->scratch;
+        course->at = 0;
+    }
+    return n < 0 ? -errno : n;
+}
+
+static ssize_t transmit(struct course *course)
+{
+    ssize_t n;
+
+    do
+        n = send(course->to, course->data + course->at, course->pending,
+                 MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    if (n > 0)
+        course->at += (uint32_t)n;
+    return n < 0 ? -errno : n;
+}
+
 /* ---- one direction ---- */
 
 static ssize_t move(int from, int to, size_t len)
@@ -99,38 +164,51 @@ static ssize_t move(int from, int to, size_t len)
     return n < 0 ? -errno : n;
 }
 
-/* Reads into the pipe. 1: bytes came, or the end; 0: nothing to read yet; -errno. */
+/* Reads. 1: bytes came, or the end; 0: nothing to read yet; -errno. */
 static int fill(struct gateway *gateway, struct course *course)
 {
     ssize_t n;
 
-    if (!take_pipe(gateway, course))
+    if (course->is_bulk && !take_pipe(gateway, course))
         return -errno;
-    n = move(course->from, course->pipe[1], PIPE_SIZE);
+    n = course->is_bulk ? move(course->from, course->pipe[1], PIPE_SIZE) : receive(gateway, course);
     if (n > 0)
-        course->pending = (size_t)n;
+        course->pending = (uint32_t)n;
     else
         drop_pipe(gateway, course);
+    course->is_short = n < (ssize_t)COPY_SIZE;
+    if (n > 0)
+        course->is_bulk = !course->is_short;
     course->has_ended = n == 0;
     course->waits_for_input = n == -EAGAIN;
     return n == -EAGAIN ? 0 : n < 0 ? (int)n : 1;
 }
 
-/* Writes from the pipe. 1: bytes were written; 0: no room yet; -errno. */
+/* Writes what was read. 1: bytes were written; 0: no room yet; -errno. */
 static int empty(struct gateway *gateway, struct course *course)
 {
-    ssize_t n = move(course->pipe[0], course->to, course->pending);
+    ssize_t n = course->data ? transmit(course)
+                             : move(course->pipe[0], course->to, course->pending);
 
     course->waits_for_room = n == -EAGAIN;
     if (n == -EAGAIN)
         return 0;
     if (n <= 0)
         return n < 0 ? (int)n : -EPIPE;
-    course->pending -= (size_t)n;
-    course->moved += (size_t)n;
-    if (course->pending == 0)
+    course->pending -= (uint32_t)n;
+    course->moved += (uint32_t)n;
+    if (course->pending == 0) {
+        drop_data(gateway, course);
         drop_pipe(gateway, course);
+    }
     return 1;
+}
+
+static void end_course(struct course *course)
+{
+    if (!course->is_last)
+        (void)shutdown(course->to, SHUT_WR);
+    course->is_done = true;
 }
 
 /* Runs one direction. On -errno *ret_reads says whether reading failed, not writing. */
@@ -138,39 +216,45 @@ static int run(struct gateway *gateway, struct course *course, bool *ret_reads)
 {
     int r = 1;
 
-    course->waits_for_input = course->waits_for_room = false;
+    course->waits_for_input = course->waits_for_room = course->is_short = false;
     course->moved = 0;
     for (int i = 0; i < STEPS_MAX && r > 0 && !course->is_done; i++) {
         *ret_reads = course->pending == 0;
-        if (course->pending > 0) {
+        if (course->pending > 0)
             r = empty(gateway, course);
-        } else if (!course->has_ended) {
-            r = fill(gateway, course);
-        } else if (course->is_cut) {
+        else if (course->has_ended && course->is_cut)
             r = -ECONNRESET;
-        } else {
-            (void)shutdown(course->to, SHUT_WR);
-            course->is_done = true;
-        }
+        else if (course->has_ended)
+            end_course(course);
+        else if (course->is_short)
+            break;
+        else
+            r = fill(gateway, course);
     }
-    /* More is possible: the watcher fires again at once. */
+    /* If more is possible, the watcher fires again at once. */
     if (r > 0 && !course->is_done) {
         course->waits_for_room = course->pending > 0;
         course->waits_for_input = course->pending == 0;
+    }
+    if (r >= 0 && keep_data(gateway, course) < 0) {
+        *ret_reads = true; /* ends both */
+        r = -ENOMEM;
     }
     return r < 0 ? r : 0;
 }
 
 /* ---- both ---- */
 
+static void drop_pending(struct gateway *gateway, struct course *course)
+{
+    drop_data(gateway, course);
+    drop_pipe(gateway, course);
+    course->pending = 0;
+}
+
 static void break_up(struct client *client, struct course *up)
 {
-    if (up->pending > 0) {
-        close(up->pipe[0]);
-        close(up->pipe[1]);
-        up->pipe[0] = up->pipe[1] = -1;
-        up->pending = 0;
-    }
+    drop_pending(client->gateway, up);
     up->has_ended = up->is_done = client->up.is_broken = true;
 }
 
@@ -180,6 +264,31 @@ static void note_up(struct client *client, const struct course *up)
     client->up.has_ended = up->has_ended;
     client->up.is_done = up->is_done;
     client->up.used = up->pending > 0;
+}
+
+/* A distant server needs as large a buffer as the kernel chooses. */
+static bool is_within_host(int fd)
+{
+    struct sockaddr_storage peer = {0};
+    const struct sockaddr_in *in = (const struct sockaddr_in *)&peer;
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&peer;
+    socklen_t len = sizeof(peer);
+
+    if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
+        return false;
+    if (peer.ss_family == AF_INET)
+        return ntohl(in->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    return peer.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+}
+
+/* Little data needs no bound, and most connections have little. */
+static void bound_bulk(struct spliced *spliced)
+{
+    if (!spliced->down.is_bulk || spliced->is_bounded)
+        return;
+    spliced->is_bounded = true;
+    if (is_within_host(spliced->lent.fd))
+        gateway_bound_buffer(spliced->client->gateway, spliced->lent.fd);
 }
 
 static void run_both(struct client *client)
@@ -202,10 +311,13 @@ static void run_both(struct client *client)
         break_up(client, &spliced->up);
     }
     note_up(client, &spliced->up);
+    spliced->down.is_last = spliced->up.is_done && !client->up.is_broken;
     if (run(gateway, &spliced->down, &is_reading) < 0)
         client_abort(client);
     else if (spliced->up.is_done && spliced->down.is_done)
         client_finish(client);
+    else
+        bound_bulk(spliced);
 }
 
 static void watch(struct ev_loop *loop, ev_io *io, int events)
@@ -267,21 +379,6 @@ void splice_step(struct client *client)
         run_both(client);
 }
 
-/* A distant server needs as large a buffer as the kernel chooses. */
-static bool is_within_host(int fd)
-{
-    struct sockaddr_storage peer = {0};
-    const struct sockaddr_in *in = (const struct sockaddr_in *)&peer;
-    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&peer;
-    socklen_t len = sizeof(peer);
-
-    if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
-        return false;
-    if (peer.ss_family == AF_INET)
-        return ntohl(in->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-    return peer.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
-}
-
 void splice_begin(struct client *client, int fd)
 {
     struct gateway *gateway = client->gateway;
@@ -294,8 +391,6 @@ void splice_begin(struct client *client, int fd)
         client_abort(client);
         return;
     }
-    if (is_within_host(fd))
-        gateway_bound_buffer(gateway, fd);
     spliced->up = (struct course){.from = client->io.fd, .to = fd, .pipe = {-1, -1}};
     spliced->down = (struct course){.from = fd, .to = client->io.fd, .pipe = {-1, -1}};
     spliced->lent = (struct lent_socket){.fd = fd, .tell = on_lent};
@@ -318,8 +413,8 @@ struct spliced *splice_free(struct spliced *spliced, bool reset)
         return NULL;
     gateway = spliced->client->gateway;
     lent_watch_unset(gateway->lent, &spliced->lent);
-    drop_pipe(gateway, &spliced->up);
-    drop_pipe(gateway, &spliced->down);
+    drop_pending(gateway, &spliced->up);
+    drop_pending(gateway, &spliced->down);
     /*
      * The daemon resets the connection too, unless it has died; then close() alone would send FIN.
      */

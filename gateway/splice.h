@@ -3,9 +3,9 @@
 #define GATEWAY_SPLICE_H
 
 /*
- * Moves bytes between a program and a connection that the daemon has lent, by splice(2) in both
- * directions. A direction has a pipe only while the pipe contains bytes. The daemon keeps the
- * connection too, and ends it with the session.
+ * Moves bytes between a program and a connection that the daemon has lent: copies little, and moves
+ * more by splice(2). A direction has a pipe, or memory, only while that contains bytes. The daemon
+ * keeps the connection too, and ends it with the session.
  */
 #include "gateway/client.h"
 

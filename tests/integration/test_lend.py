@@ -3,6 +3,8 @@
 
 import contextlib
 import os
+import re
+import select
 import signal
 import socket
 import subprocess
@@ -132,6 +134,35 @@ class Proxy(Lent):
             self.assertEqual(test_proxy.exactly(peer, 3), b"%03d" % i)
             peer.sendall(b"%03d" % i)
             self.assertEqual(test_proxy.exactly(client, 3), b"%03d" % i)
+
+    def waits_for_room(self):
+        """The proxy waits until a program can take more."""
+        found = ""
+        for name in os.listdir(f"/proc/{self.proxy.pid}/fdinfo"):
+            with contextlib.suppress(FileNotFoundError), open(f"/proc/{self.proxy.pid}/fdinfo/{name}", encoding="ascii") as file:
+                found += file.read()
+        return any(int(events, 16) & select.EPOLLOUT for events in re.findall(r"tfd: .* events: *([0-9a-f]+)", found))
+
+    def is_taken(self, peer):
+        """Nothing that the peer has sent is left for the proxy to read."""
+        ports = [f":{sock[1]:04X}" for sock in (peer.getpeername(), peer.getsockname())]
+        with open("/proc/self/net/tcp", encoding="ascii") as table:
+            rows = [row.split() for row in table]
+        return any([row[1][-5:], row[2][-5:]] == ports and row[4].endswith(":00000000") for row in rows)
+
+    def test_little_at_a_time_for_a_program_that_does_not_read(self):
+        client, peer = self.tunnel(tcp=False)
+        sent = b""
+        while not self.waits_for_room():
+            piece = os.urandom(10000)
+            sent += piece
+            peer.sendall(piece)
+            self.daemon.wait(lambda: self.is_taken(peer) or self.waits_for_room())
+        other, there = self.tunnel()
+        there.sendall(os.urandom(10000))
+        test_proxy.exactly(other, 10000)
+        peer.shutdown(socket.SHUT_WR)
+        self.assertTrue(self.read_all(client) == sent)
 
     def test_reset_by_the_peer_is_passed_on(self):
         client, peer = self.tunnel()
