@@ -396,7 +396,10 @@ void network_close_port(const struct network *network, int family, uint16_t port
     (void)netlink_delete_rule(network->netlink, &rule);
 }
 
-/* What comes by the cable has not been decided about yet. */
+/*
+ * What comes by the cable has not been decided about yet. Those that are accepted have the filter,
+ * too: it costs them less than the call that would take it off.
+ */
 static int filter_listener(int fd, unsigned int loopback)
 {
     struct sock_filter code[] = {

@@ -140,8 +140,6 @@ static void take(struct port *port, int fd, const struct sockaddr_storage *peer)
         close(fd);
         return;
     }
-    /* The listener's filter came with it. */
-    (void)setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &(int){0}, sizeof(int));
     *passage = (struct passage){.port = port, .fd = fd};
     hold(port);
     port->ports->passages++;
