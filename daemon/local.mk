@@ -122,6 +122,8 @@ libasockd_la_SOURCES = \
 	daemon/net/udp.c \
 	daemon/net/udp.h \
 	daemon/net/tcp.h \
+	daemon/wire/emptier.c \
+	daemon/wire/emptier.h \
 	daemon/wire/shm_buffer.c \
 	daemon/wire/shm_buffer.h \
 	daemon/wire/status_page.c \
@@ -283,6 +285,8 @@ libasockd_la_SOURCES = \
 	daemon/server/listener_spec.h \
 	daemon/server/loader.c \
 	daemon/server/loader.h \
+	daemon/server/emptier_process.c \
+	daemon/server/emptier_process.h \
 	daemon/server/maker.c \
 	daemon/server/maker.h \
 	daemon/server/maker_process.c \

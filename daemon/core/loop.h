@@ -35,7 +35,6 @@ struct slice;
 struct learn;
 struct client_log;
 struct reload;
-struct sharing;
 
 /*
  * Work of an object that the worker has queued. The object's destructor ends each of its tasks with
@@ -126,6 +125,7 @@ struct worker {
     struct subids *subids;   /* NULL: no user id is subordinate */
     struct resolver *resolver;
     struct hangups *hangups;   /* watches for connections that are over; NULL: none is watched */
+    struct emptier *emptier;   /* NULL: the loop empties shared memory */
     struct apart *apart;       /* watches lent sockets; NULL: libev watches them */
     struct services *services; /* NULL: ports are numbers */
     struct audit *audit;       /* NULL: none */

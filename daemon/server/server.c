@@ -44,9 +44,13 @@
 #include "daemon/session/session_end.h"
 #include "daemon/server/sharing.h"
 #include "daemon/server/store.h"
+#include "daemon/wire/emptier.h"
+#include "daemon/server/emptier_process.h"
 
 #define STOP_PATIENCE_MS 700u /* the stop as a whole has a second */
-#define STOP_PERIOD 0.002     /* between two looks at what is left */
+/* Behind it: for memory that a client keeps from being emptied (emptier.h). */
+#define STOP_EMPTIER_MS 200u
+#define STOP_PERIOD 0.002 /* between two looks at what is left */
 
 struct server {
     const struct server_config *config;
@@ -54,6 +58,7 @@ struct server {
     struct listeners listeners;
     struct notifier notifier;
     struct loader *loader;
+    struct emptier emptier;
     struct reload reload;
     struct shared_listeners shared;
     struct hand_over hand_over; /* to the next one */
@@ -82,6 +87,8 @@ static void on_stop_timer(struct ev_loop *loop, struct ev_timer *timer, int even
     }
     if (w->clock() >= server->stop_until)
         session_end_what_is_left(w);
+    if (w->emptier && (server->is_leaving || w->clock() >= server->stop_until + STOP_EMPTIER_MS))
+        emptier_give_up(w->emptier);
     if (!list_is_empty(&w->sessions) || !list_is_empty(&w->drains))
         return;
     /* Their ends are recorded now. */
@@ -280,7 +287,7 @@ static int init_tables(struct worker *w)
     return -ENOMEM;
 }
 
-static int init_worker(struct server *server)
+static int init_worker(struct server *server, int emptier_fd)
 {
     const struct server_config *config = server->config;
     struct resolver_options options = reload_resolver_options(config);
@@ -293,6 +300,10 @@ static int init_worker(struct server *server)
         return r;
     }
     w->without = config->without;
+    if (emptier_fd >= 0) {
+        emptier_attach(&server->emptier, w, emptier_fd);
+        w->emptier = &server->emptier;
+    }
     w->policy = load_policy(config);
     r = init_tables(w);
     if (r < 0)
@@ -396,7 +407,7 @@ static int server_init(struct server *server, const struct server_config *config
 {
     uint64_t limit = plan_raise_descriptor_limit();
     struct descriptor_shares shares;
-    int r;
+    int emptier_fd, r;
 
     memset(server, 0, sizeof(*server));
     server->config = config;
@@ -409,7 +420,11 @@ static int server_init(struct server *server, const struct server_config *config
     r = maker_fork(&server->shared.maker, config->without_filter);
     if (r < 0)
         log_warning("cannot start the process that creates shared listeners: %s", strerror(-r));
-    r = init_worker(server);
+    emptier_fd = emptier_fork(config->without_filter);
+    if (emptier_fd < 0)
+        log_warning("cannot start the process that empties shared memory: %s",
+                    strerror(-emptier_fd));
+    r = init_worker(server, emptier_fd);
     /* Whoever sees the sockets may signal: it is heard when the loop runs. */
     if (r >= 0)
         watch_signals(server);
@@ -475,6 +490,8 @@ static void server_deinit(struct server *server)
     w->monitor = monitor_free(w->monitor);
     w->client_log = client_log_free(w->client_log);
     w->audit = audit_free(w->audit);
+    if (w->emptier)
+        emptier_detach(w->emptier);
     op_free_spares(w);
     worker_deinit(w);
 }

@@ -170,6 +170,8 @@ void session_drop_status(struct session *s)
 {
     if (!s->status)
         return;
+    if (s->worker->emptier)
+        emptier_forget(&s->status->mark, s->worker->emptier);
     s->status = status_page_free(s->status);
     s->worker->fds_used--;
     s->worker->status_count--;
@@ -282,16 +284,41 @@ void session_resume_buffers(struct session *s)
 
 /* ---- their end, and their use ---- */
 
-void session_release_buffers(struct session *s)
+static void release_all(struct session *s)
 {
-    if (s->status)
-        status_page_mark(s->status);
     for (uint32_t i = 0; s->buffers && i < LIMIT_BUFFERS; i++) {
         struct shm_buffer *shm = s->buffers[i].shm;
 
         if (shm && !shm->is_released)
             shm_buffer_release(shm);
     }
+}
+
+static void on_marked(struct emptier_job *job, int r)
+{
+    struct status_page *page = container_of(job, struct status_page, mark);
+
+    if (r < 0)
+        status_page_mark(page);
+    release_all(page->owner);
+}
+
+void session_release_buffers(struct session *s)
+{
+    struct emptier *emptier = s->worker->emptier;
+
+    if (!s->status || !emptier_is_there(emptier)) {
+        if (s->status)
+            status_page_mark(s->status);
+        release_all(s);
+        return;
+    }
+    if (s->status->mark.is_asked)
+        return;
+    s->status->owner = s;
+    s->status->mark = (struct emptier_job){
+        .whom = quota_person(s->quota), .fd = s->status->fd, .done = on_marked};
+    emptier_ask(emptier, &s->status->mark);
 }
 
 static int take_slice(struct session *s, const struct segment *segment, struct slices *to)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: create a memfd, set its size, seal and map it; at the end punch a hole over all of
- * it, unmap and close it.
+ * Happy path: create a memfd, set its size, seal and map it; at the end have a hole punched over
+ * all of it, unmap and close it.
  * Failures: no descriptor, no memory, no address space: nothing is left behind.
  */
 #include "daemon/wire/shm_buffer.h"
@@ -78,25 +78,57 @@ static int make_memory(size_t length, uint8_t **ret)
 
 static void go(struct shm_buffer *shm)
 {
+    struct emptier *emptier = shm->worker->emptier;
+
     assert(shm->uses == 0 && !list_is_linked(&shm->pass.node));
     list_remove(&shm->node);
+    if (emptier)
+        emptier_forget(&shm->job, emptier);
     munmap(shm->at, shm->length);
-    close(shm->pass.fd);
+    emptier_close(emptier, shm->pass.fd);
     shm->worker->fds_used--;
     shm->on_gone(shm);
     mem_free(shm);
 }
 
-bool shm_buffer_empty_step(struct shm_buffer *shm)
+static void on_emptied(struct emptier_job *job, int r)
+{
+    struct shm_buffer *shm = container_of(job, struct shm_buffer, job);
+
+    if (r == 0)
+        shm->emptied = shm->length;
+    shm->is_loops = r < 0;
+    shm->on_unused(shm);
+}
+
+static void empty_some(struct shm_buffer *shm)
 {
     size_t rest = shm->length - shm->emptied;
-    size_t step = rest < SHARED_EMPTY_STEP || shm->is_left ? rest : SHARED_EMPTY_STEP;
+    size_t step = rest < SHARED_EMPTY_STEP ? rest : SHARED_EMPTY_STEP;
 
-    if (!shm->is_left && fallocate(shm->pass.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                   (off_t)shm->emptied, (off_t)step) < 0)
+    if (fallocate(shm->pass.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)shm->emptied,
+                  (off_t)step) < 0)
         log_error("cannot empty shared memory: %s", strerror(errno));
     shm->emptied += step;
-    if (shm->emptied < shm->length)
+}
+
+bool shm_buffer_empty_step(struct shm_buffer *shm)
+{
+    struct emptier *emptier = shm->worker->emptier;
+    bool is_done = shm->is_left || shm->emptied == shm->length;
+
+    if (!is_done && !shm->is_loops && emptier_is_there(emptier)) {
+        list_remove(&shm->node);
+        shm->job = (struct emptier_job){.whom = shm->quota ? quota_person(shm->quota) : NULL,
+                                        .fd = shm->pass.fd,
+                                        .length = shm->length,
+                                        .done = on_emptied};
+        emptier_ask(emptier, &shm->job);
+        return false;
+    }
+    if (!is_done)
+        empty_some(shm);
+    if (!is_done && shm->emptied < shm->length)
         return true;
     go(shm);
     return false;

@@ -8,10 +8,11 @@
  * bytes and nothing else. It cannot be made shorter, so touching it never fails for want of a page
  * behind it.
  *
- *     made --(sent to the client; ops use it)--> released --unused--> emptied, in steps --> gone
+ *     made --(sent to the client; ops use it)--> released --unused--> emptied --> gone
  *
  * It is emptied by punching a hole over all of it: the client may keep its mapping and then reads
- * zeros, but uses no more memory.
+ * zeros, but uses no more memory. A process of its own does that (emptier.h); where there is none,
+ * the loop does it, in steps.
  */
 #include <fcntl.h>
 #include <stdbool.h>
@@ -20,6 +21,7 @@
 #include <sys/uio.h>
 
 #include "daemon/core/loop.h"
+#include "daemon/wire/emptier.h"
 #include "daemon/wire/transport.h"
 
 struct shm_buffer {
@@ -30,11 +32,13 @@ struct shm_buffer {
     uint8_t *at;
     size_t length;
     size_t emptied; /* bytes of which the contents are gone */
+    struct emptier_job job;
     uint32_t id;
     uint32_t uses; /* what refers to it */
     bool is_released;
-    bool is_left; /* another process has it: it goes without being emptied */
-    void (*on_unused)(struct shm_buffer *shm); /* released and unused: empty it, in steps */
+    bool is_loops; /* the process cannot be asked */
+    bool is_left;  /* another process has it: it goes without being emptied */
+    void (*on_unused)(struct shm_buffer *shm); /* there is a step for it */
     void (*on_gone)(struct shm_buffer *shm);   /* emptied; it is freed when this returns */
     void *owner;
 };
@@ -61,7 +65,11 @@ void shm_buffer_use(struct shm_buffer *shm);
 void shm_buffer_unuse(struct shm_buffer *shm);
 /* on_unused() is called once nothing uses it. */
 void shm_buffer_release(struct shm_buffer *shm);
-/* SHARED_EMPTY_STEP more of one that is unused. false: that was the last, and it is gone. */
+/*
+ * A step of one that is unused: the process is asked, or SHARED_EMPTY_STEP of it are emptied, or
+ * all of it is, and it goes. false: it is in its owner's list no more, and may be gone. on_unused()
+ * is called when there is another step.
+ */
 bool shm_buffer_empty_step(struct shm_buffer *shm);
 
 /* A part of one, that an op is going to use, or has as credit: a use. */

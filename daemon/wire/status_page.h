@@ -9,10 +9,14 @@
  */
 #include <stdint.h>
 
+#include "daemon/wire/emptier.h"
+
 #define STATUS_PAGE_LENGTH 4096u
 
 struct status_page {
     int fd; /* also for a client that asks for it again */
+    struct emptier_job mark;
+    void *owner;
 };
 
 /* 0 or -errno. */
@@ -23,6 +27,7 @@ int status_page_new(struct status_page **ret);
  */
 int status_page_adopt(int fd, struct status_page **ret);
 struct status_page *status_page_free(struct status_page *page); /* NULL, which it accepts too */
+/* In the loop: for where there is no process that does it (emptier.h). */
 void status_page_mark(struct status_page *page);
 
 #endif

@@ -232,8 +232,7 @@ class Shared(DaemonTest):
         self.check(self.run_tool("--", "/"), status=126)
 
     def test_a_daemon_without_a_maker_runs_nothing(self):
-        with open(f"/proc/{self.daemon.pid}/task/{self.daemon.pid}/children", encoding="ascii") as file:
-            maker = int(file.read())
+        maker = self.daemon.child("asockd-share")
         suspend(maker)
         self.addCleanup(os.kill, maker, signal.SIGCONT)
         done = self.run_tool("--timeout", "0.2", "--", "echo", "ran")

@@ -127,6 +127,20 @@ class Daemon:
                 if select.select([self.pidfd], [], [], 0.01)[0] or time.monotonic() > limit:
                     raise AssertionError(f"asockd does not come up: {self.output()}")
 
+    def child(self, name):
+        """The pid of a process that the daemon has forked, by the name that it has given itself."""
+        def found():
+            with open(f"/proc/{self.pid}/task/{self.pid}/children", encoding="ascii") as file:
+                pids = [int(pid) for pid in file.read().split()]
+            for pid in pids:
+                with open(f"/proc/{pid}/comm", encoding="ascii") as file:
+                    if file.read() == name + "\n":
+                        return pid
+            return None
+
+        self.wait(found)
+        return found()
+
     def output(self):
         """The end of what it has logged."""
         with open(self.log.name, "rb") as log:

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A client that sends descriptors of a file system of its own, whose server falls silent.
+"""A client that uses a file system of its own, whose server falls silent.
 
     silent_fuse.py DIRECTORY SOCKET COUNT <REQUESTS
+    silent_fuse.py DIRECTORY MEMORY
 
 Mounts a FUSE file system on the directory, in a mount namespace that goes with this process, and opens COUNT files of
 it. Standard input is sent over the socket whose descriptor is SOCKET, with the files attached, which are then closed:
 whoever took one has the last hold of it. Says "sent" when that is done.
+
+Without a COUNT it writes a page of such a file to the memory file whose descriptor is MEMORY, and says "held" when the
+kernel has asked for that page: write(2) has a lock of the memory file from then on until this process ends.
 
 Of what the kernel asks the server, FLUSH (every close(2) of such a file waits for its answer) and RELEASE are answered
 for this client, and for no other one ever.
@@ -13,6 +17,7 @@ for this client, and for no other one ever.
 
 import array
 import ctypes
+import mmap
 import os
 import signal
 import socket
@@ -21,7 +26,7 @@ import struct
 import sys
 
 IN, OUT = struct.Struct("<IIQQIIII"), struct.Struct("<IiQ")
-LOOKUP, GETATTR, OPEN, RELEASE, FLUSH, INIT = 1, 3, 14, 18, 25, 26
+LOOKUP, GETATTR, OPEN, READ, RELEASE, FLUSH, INIT = 1, 3, 14, 15, 18, 25, 26
 CLONE_NEWNS, MS_REC, MS_PRIVATE, MS_NOSUID, MS_NODEV = 0x00020000, 16384, 1 << 18, 2, 4
 ENOSYS = 38
 libc = ctypes.CDLL(None, use_errno=True)
@@ -44,7 +49,7 @@ def mount(directory):
 
 def attributes(node):
     mode = stat.S_IFDIR | 0o755 if node == 1 else stat.S_IFREG | 0o644
-    return struct.pack("<6Q10I", node, 0, 0, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 512, 0)
+    return struct.pack("<6Q10I", node, mmap.PAGESIZE, 0, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 512, 0)
 
 
 def answer(opcode, node):
@@ -65,6 +70,9 @@ def serve(device, client):
         _, opcode, unique, node, _, _, pid, _ = IN.unpack_from(request)
         if opcode in (FLUSH, RELEASE) and pid != client:
             continue
+        if opcode == READ:
+            print("held", flush=True)
+            continue
         body = answer(opcode, node)
         error = -ENOSYS if body is None else 0
         os.write(device, OUT.pack(OUT.size + len(body or b""), error, unique) + (body or b""))
@@ -82,14 +90,23 @@ def send(directory, number, count, data):
     signal.pause()
 
 
-def main(directory, number, count):
+def hold(directory, number):
+    file = os.open(os.path.join(directory, "file"), os.O_RDONLY)
+    with mmap.mmap(file, mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ) as page:
+        os.pwrite(number, page, 0)
+
+
+def main(directory, number, count=None):
     data = sys.stdin.buffer.read()
     device = mount(directory)
     client = os.fork()
     if client == 0:
         os.close(device)  # or the file system would not die with its server
         libc.prctl(1, signal.SIGKILL)
-        send(directory, int(number), int(count), data)
+        if count is None:
+            hold(directory, int(number))
+        else:
+            send(directory, int(number), int(count), data)
     os.close(int(number))
     serve(device, client)
 

@@ -30,6 +30,7 @@ py_tests += \
 	tests/protocol/test_linger.py \
 	tests/protocol/test_listen.py \
 	tests/protocol/test_memory.py \
+	tests/protocol/test_memory_locked.py \
 	tests/protocol/test_python_aio.py \
 	tests/protocol/test_python_blocking.py \
 	tests/protocol/test_python_client.py \

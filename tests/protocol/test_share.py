@@ -19,11 +19,6 @@ def rules(*ports):
     return "".join(["[Rules]\n", *(f"Allow=tcp 127.0.0.1 {port} +loopback\n" for port in ports)]).encode()
 
 
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        return [int(child) for child in file.read().split()]
-
-
 class Sharing(DaemonTest):
 
     SMALL = {"sockets": 16, "ops": 64, "queued_max": 1 << 20}  # many of them fit
@@ -364,7 +359,7 @@ class Maker(Sharing):
         self.daemon = Daemon("--allow-any")
         self.addCleanup(self.daemon.stop, check=False)
         super().setUp()
-        (self.maker,) = children(self.daemon.pid)
+        self.maker = self.daemon.child("asockd-share")
 
     def kill(self):
         os.kill(self.maker, signal.SIGKILL)

@@ -147,6 +147,7 @@ void daemon_start(const struct daemon_manner *manner)
     w->inspect = &admin_inspect_ops;
     SIM_MUST(hangups_new(w, sock_hung_up, &w->hangups) == 0);
     SIM_MUST(apart_new(w, &w->apart) == 0);
+    seams_emptier_begin(w);
     SIM_MUST(resolver_new(w->loop, NULL, &w->resolver) == 0);
     SIM_MUST(listeners_init(&d.listeners, w) == 0);
     SIM_MUST(listeners_add(&d.listeners, LISTENER_CLIENT, "default", listen_at(DAEMON_SOCKET),
@@ -257,6 +258,7 @@ static void deinit(struct worker *w)
     w->apart = apart_free(w->apart);
     w->policy = policy_unref(w->policy);
     w->learn = learn_free(w->learn);
+    seams_emptier_end(w);
     op_free_spares(w);
     worker_deinit(w);
     for (enum quota_resource r = 0; r < QUOTA_RESOURCES; r++)

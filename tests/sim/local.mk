@@ -20,6 +20,7 @@ tests_sim_run_SOURCES = \
 	tests/sim/daemon.h \
 	tests/sim/datagrams.c \
 	tests/sim/disconnect.c \
+	tests/sim/emptier.c \
 	tests/sim/epoll.c \
 	tests/sim/epoll.h \
 	tests/sim/ev.c \

@@ -20,6 +20,7 @@ unit_tests += \
 	tests/unit/test_rule_counts.unit \
 	tests/unit/test_reload.unit \
 	tests/unit/test_list_walk.unit \
+	tests/unit/test_emptier.unit \
 	tests/unit/test_maker.unit \
 	tests/unit/test_config.unit \
 	tests/unit/test_cache.unit \
@@ -111,6 +112,7 @@ EXTRA_DIST += tests/lib/policy_reference.py
 # The core in the test's own process.
 daemon_session_sources = tests/unit/daemon_session.c tests/unit/daemon_session.h
 tests_unit_test_tokens_unit_SOURCES = tests/unit/test_tokens.c
+tests_unit_test_emptier_unit_SOURCES = tests/unit/test_emptier.c $(daemon_session_sources)
 tests_unit_test_maker_unit_SOURCES = tests/unit/test_maker.c $(daemon_session_sources)
 tests_unit_test_list_walk_unit_SOURCES = tests/unit/test_list_walk.c $(daemon_session_sources)
 tests_unit_test_session_farewell_unit_SOURCES = tests/unit/test_session_farewell.c $(daemon_session_sources)
