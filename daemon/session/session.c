@@ -40,6 +40,14 @@ static void on_readable(struct transport *t)
     session_resume_later(session_of(t));
 }
 
+static void on_writable(struct transport *t)
+{
+    struct session *s = session_of(t);
+
+    s->must_write = true;
+    share_wake(&s->share);
+}
+
 static void on_drained(struct transport *t)
 {
     session_has_room(session_of(t));
@@ -75,6 +83,7 @@ static bool on_goes_on(struct transport *t)
 
 static const struct transport_ops transport_ops = {
     .readable = on_readable,
+    .writable = on_writable,
     .drained = on_drained,
     .goes_on = on_goes_on,
     .awaits = on_awaits,
@@ -85,6 +94,15 @@ static void step_pump(struct session *s)
 {
     s->must_pump = false;
     session_pump(s);
+}
+
+static void step_write(struct session *s)
+{
+    s->must_write = false;
+    if (!s->has_ended)
+        transport_write(&s->transport);
+    else
+        session_write_rest(s);
 }
 
 static void step_ready(struct session *s)
@@ -111,6 +129,7 @@ static void step_resolved(struct session *s)
 }
 
 enum step {
+    STEP_WRITE,
     STEP_PUMP,
     STEP_READY,
     STEP_READ,
@@ -126,17 +145,12 @@ enum step {
 };
 
 static void (*const steps[STEPS])(struct session *s) = {
-    [STEP_PUMP] = step_pump,
-    [STEP_READY] = step_ready,
-    [STEP_READ] = step_read,
-    [STEP_ACCEPT] = session_accept_step,
-    [STEP_END] = session_end_with_sharer,
-    [STEP_DISCARD] = session_discard,
-    [STEP_RESOLVED] = step_resolved,
-    [STEP_JUDGE] = session_judge_step,
-    [STEP_KILL] = session_kill_step,
-    [STEP_CLOSE] = session_close_step,
-    [STEP_EMPTY] = session_empty_step,
+    [STEP_WRITE] = step_write,           [STEP_PUMP] = step_pump,
+    [STEP_READY] = step_ready,           [STEP_READ] = step_read,
+    [STEP_ACCEPT] = session_accept_step, [STEP_END] = session_end_with_sharer,
+    [STEP_DISCARD] = session_discard,    [STEP_RESOLVED] = step_resolved,
+    [STEP_JUDGE] = session_judge_step,   [STEP_KILL] = session_kill_step,
+    [STEP_CLOSE] = session_close_step,   [STEP_EMPTY] = session_empty_step,
 };
 
 /* A bit for each kind of step that there is work for. */
@@ -144,7 +158,7 @@ static unsigned int due_steps(const struct session *s)
 {
     bool may_read = !s->is_condemned && !s->sharing.must_end;
 
-    return (unsigned int)s->must_pump << STEP_PUMP |
+    return (unsigned int)s->must_write << STEP_WRITE | (unsigned int)s->must_pump << STEP_PUMP |
            (unsigned int)!list_is_empty(&s->ready) << STEP_READY |
            (unsigned int)(s->must_read && may_read) << STEP_READ |
            (unsigned int)(s->sharing.must_accept && !s->is_condemned) << STEP_ACCEPT |

@@ -82,7 +82,8 @@ static void note_cut_input(struct session *s)
  */
 static void end_work(struct session *s)
 {
-    s->must_read = s->must_pump = s->sharing.must_accept = s->sharing.must_end = false;
+    s->must_read = s->must_write = s->must_pump = false;
+    s->sharing.must_accept = s->sharing.must_end = false;
     task_deinit(&s->report_task);
     task_deinit(&s->rows_task);
     session_monitor_leave(s);

@@ -39,7 +39,7 @@ static void release(struct session *s)
 static void part(struct session *s)
 {
     ev_io_stop(s->worker->loop, &s->farewell_io);
-    s->must_discard = false;
+    s->must_discard = s->must_write = false;
     deadline_unset(&s->retry);
     deadline_unset(&s->unread);
     transport_drop_rest(&s->transport, s->unread_fd);
@@ -77,19 +77,6 @@ void session_on_unread(struct deadline *deadline)
     stop_waiting(container_of(deadline, struct session, unread));
 }
 
-void session_on_farewell(struct ev_loop *loop, struct ev_io *io, int events)
-{
-    struct session *s = io->data;
-
-    (void)loop;
-    if (events & EV_WRITE)
-        session_write_rest(s);
-    if (!(events & EV_READ))
-        return;
-    s->must_discard = true;
-    share_wake(&s->share);
-}
-
 static void watch(struct session *s, int events)
 {
     ev_io_stop(s->worker->loop, &s->farewell_io);
@@ -101,6 +88,19 @@ static void watch(struct session *s, int events)
 static int watched(const struct session *s)
 {
     return ev_is_active(&s->farewell_io) ? s->farewell_io.events & (EV_READ | EV_WRITE) : 0;
+}
+
+void session_on_farewell(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    struct session *s = io->data;
+
+    (void)loop;
+    if (events & EV_WRITE) {
+        watch(s, watched(s) & ~EV_WRITE);
+        s->must_write = true;
+    }
+    s->must_discard |= (events & EV_READ) != 0;
+    share_wake(&s->share);
 }
 
 void session_write_rest(struct session *s)

@@ -2,9 +2,9 @@
 /*
  * Happy path: readable -> fill -> the session consumes frames -> replies are reserved and committed
  * -> one write at the end of the turn. A frame that carries a descriptor begins a write of its own.
- * Failures: the client stops reading (EAGAIN: a write watcher, room runs out, the session pauses
- * reading), the client dies (output is dropped, input is read to its end), no memory for a block
- * (the small buffers go on).
+ * Failures: the client stops reading (EAGAIN: a write watcher, which asks for a step of the
+ * session; room runs out, the session pauses reading), the client dies (output is dropped, input is
+ * read to its end), no memory for a block (the small buffers go on).
  */
 #include "daemon/wire/transport.h"
 
@@ -227,11 +227,20 @@ static void on_flush(struct task *task)
     flush(t);
 }
 
+/* Many clients may read at once: each write is a step of its session. */
 static void on_writable(struct ev_loop *loop, struct ev_io *io, int events)
 {
-    (void)loop;
+    struct transport *t = io->data;
+
     (void)events;
-    flush(io->data);
+    ev_io_stop(loop, io);
+    t->ops->writable(t);
+}
+
+void transport_write(struct transport *t)
+{
+    deadline_unset(&t->hold); /* what was held meanwhile leaves with the rest */
+    flush(t);
 }
 
 static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)

@@ -20,6 +20,7 @@ struct transport;
 
 struct transport_ops {
     void (*readable)(struct transport *t); /* fill may have something */
+    void (*writable)(struct transport *t); /* there is room for what waits: transport_write() */
     void (*drained)(struct transport *t);  /* output has left since it was full */
     bool (*goes_on)(struct transport *t);  /* will there be more output very soon? */
     bool (*awaits)(struct transport *t);   /* may output that can wait do so now? may commit more */
@@ -195,5 +196,7 @@ static inline void transport_hold_no_more(struct transport *t)
 }
 /* Writes what it can at once, without callbacks: before an orderly close. */
 void transport_flush_now(struct transport *t);
+/* What waits for the other end to make room, in a step of who pays for it. */
+void transport_write(struct transport *t);
 
 #endif

@@ -510,8 +510,8 @@ START_TEST(test_s52_who_waits_for_room_tries_in_steps)
 }
 END_TEST
 
-/* The administrator's sessions have what one user has, however many they are. */
-START_TEST(test_s52_control_sessions_share)
+/* A session of the administrator; its client's end is peers[place]. */
+static struct session *control_session(uint32_t place)
 {
     struct session_config config = {
         .worker = &core->worker,
@@ -520,17 +520,71 @@ START_TEST(test_s52_control_sessions_share)
         .dispatch = core->session->dispatch,
     };
     char why[SESSION_WHY_MAX];
-    struct session *sessions[2];
     struct identity identity;
+    struct session *session;
     int pair[2];
 
-    for (int i = 0; i < 2; i++) {
-        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
-                         0);
-        ck_assert_int_eq(identity_read(pair[0], &identity), 0);
-        ck_assert_int_eq(session_new(&config, pair[0], &identity, why, &sessions[i]), 0);
-        peers[1 + i] = pair[1];
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    ck_assert_int_eq(identity_read(pair[0], &identity), 0);
+    ck_assert_int_eq(session_new(&config, pair[0], &identity, why, &session), 0);
+    peers[place] = pair[1];
+    return session;
+}
+
+/* More than its client's end has room for. */
+static void tell_too_much(struct session *s)
+{
+    static const char text[CODEC_TEXT_MAX];
+    const struct reply event = {.kind = KIND_EVENT, .body = BODY_EVENT, .event = EVENT_SEND_ROOM};
+
+    do {
+        for (int i = 0; i < 64; i++)
+            session_send_reply(s, &event, text, sizeof(text));
+        turn();
+    } while (transport_is_idle(&s->transport));
+}
+
+/* Clients that have not read, and now all read at once. */
+START_LOOP_TEST(test_s52_output_that_waited_is_written_in_steps, 0, 2)
+{
+    static char in[1 << 20];
+    struct session *sessions[12];
+    const uint32_t count = sizeof(sessions) / sizeof(sessions[0]);
+    uint32_t waiting = count;
+
+    for (uint32_t i = 0; i < count; i++) {
+        sessions[i] = control_session(1 + i);
+        tell_too_much(sessions[i]);
+        if (_i == 1)
+            session_end(sessions[i], ERR_CONNECTION_ABORTED, "test");
     }
+    core_settle(core);
+    core_hurry(core);
+    while (waiting > 0) {
+        uint32_t before = waiting;
+
+        for (uint32_t i = 0; i < count; i++)
+            while (read(peers[1 + i], in, sizeof(in)) > 0)
+                ;
+        turn();
+        waiting = 0;
+        for (uint32_t i = 0; i < count; i++)
+            waiting += !transport_is_idle(&sessions[i]->transport);
+        ck_assert_uint_le(before - waiting, CORE_HURRIED_STEPS);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        session_end(sessions[i], ERR_SUCCESS, NULL);
+    core_settle(core);
+}
+END_TEST
+
+/* The administrator's sessions have what one user has, however many they are. */
+START_TEST(test_s52_control_sessions_share)
+{
+    struct session *sessions[2];
+
+    for (uint32_t i = 0; i < 2; i++)
+        sessions[i] = control_session(1 + i);
     ck_assert_ptr_eq(sessions[0]->share.parent, sessions[1]->share.parent);
     ck_assert_ptr_eq(sessions[0]->share.parent->parent, &core->worker.shares.root);
     ck_assert_ptr_ne(sessions[0]->share.parent, core->session->share.parent);
