@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Happy path: a question takes an idle channel, or a new one, or shares the least busy one; c-ares
- * tells of its sockets (on_socket) and gets their events (on_io) and the time (on_timeout); its
- * answer (on_answer) goes up.
+ * tells of its sockets (on_socket) and gets their events (on_io, on_read) and the time
+ * (on_timeout); its answer (on_answer) goes up.
  * Failures: a server that did not answer is noted (on_answer, dns_note_late), and comes last in
  * what channels are given next. A channel with other settings than today's ends with its questions.
  */
@@ -31,6 +31,8 @@ struct dns {
     unsigned int generation; /* of the settings */
     unsigned int turn;       /* of rotation */
     struct list channels;    /* struct channel */
+    struct list ready;       /* struct dns_socket: whose turn it is to be read */
+    struct ev_timer read;    /* of these, one in a turn; never started: it is fed */
 };
 
 struct channel {
@@ -51,6 +53,8 @@ struct dns_socket {
     struct list node;
     struct channel *channel;
     struct ev_io io;
+    struct list ready; /* dns->ready; unlinked: nothing was reported since it was read */
+    int events;        /* that were reported */
 };
 
 /* Its servers are those of the settings. */
@@ -71,15 +75,6 @@ static void update_timeout(struct channel *channel)
         return;
     ev_timer_set(&channel->timeout, (ev_tstamp)tv.tv_sec + (ev_tstamp)tv.tv_usec / 1e6, 0.);
     ev_timer_start(loop, &channel->timeout);
-}
-
-static void on_timeout(struct ev_loop *loop, struct ev_timer *timer, int events)
-{
-    struct channel *channel = timer->data;
-
-    (void)loop, (void)events;
-    ares_process_fd(channel->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-    update_timeout(channel);
 }
 
 static bool is_same_server(const union resolver_address *a, const union resolver_address *b)
@@ -110,19 +105,62 @@ static void note_heard(struct channel *channel, int fd)
     }
 }
 
-static void on_io(struct ev_loop *loop, struct ev_io *io, int events)
+static struct dns_socket *find_ready(const struct channel *channel)
 {
-    struct channel *channel = ((struct dns_socket *)io->data)->channel;
-    int fd = io->fd;
+    list_for_each (&channel->dns->ready, it) {
+        struct dns_socket *socket = container_of(it, struct dns_socket, ready);
 
-    (void)loop;
+        if (socket->channel == channel)
+            return socket;
+    }
+    return NULL;
+}
+
+/* What has come for the socket, and what its channel's time is over for. NULL: the latter. */
+static void process(struct channel *channel, struct dns_socket *socket)
+{
+    int events = socket ? socket->events : 0, fd = socket ? socket->io.fd : ARES_SOCKET_BAD;
+
+    if (socket)
+        list_remove(&socket->ready);
     if (events & EV_READ)
         note_heard(channel, fd);
-    /* `io` may be gone when this returns. */
+    /* `socket` may be gone when this returns. */
     ares_process_fd(channel->ares, events & EV_READ ? fd : ARES_SOCKET_BAD,
                     events & EV_WRITE ? fd : ARES_SOCKET_BAD);
     channel->hears = DNS_SERVERS_MAX;
     update_timeout(channel);
+}
+
+/* An answer that waits for its turn has come in time. */
+static void on_timeout(struct ev_loop *loop, struct ev_timer *timer, int events)
+{
+    struct channel *channel = timer->data;
+
+    (void)loop, (void)events;
+    process(channel, find_ready(channel));
+}
+
+/* c-ares reads all that is there: one socket in a turn, the others are reported again. */
+static void on_read(struct ev_loop *loop, struct ev_timer *timer, int events)
+{
+    struct dns *dns = timer->data;
+    struct dns_socket *socket = list_first(&dns->ready, struct dns_socket, ready);
+
+    (void)loop, (void)events;
+    if (socket)
+        process(socket->channel, socket);
+}
+
+static void on_io(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    struct dns_socket *socket = io->data;
+    struct dns *dns = socket->channel->dns;
+
+    socket->events = events;
+    if (!list_is_linked(&socket->ready))
+        list_append(&dns->ready, &socket->ready);
+    ev_feed_event(loop, &dns->read, EV_CUSTOM);
 }
 
 static struct dns_socket *find_socket(struct channel *channel, int fd)
@@ -143,6 +181,7 @@ static struct dns_socket *add_socket(struct channel *channel, int fd)
     if (!socket)
         return NULL;
     socket->channel = channel;
+    list_init(&socket->ready);
     ev_io_init(&socket->io, on_io, fd, EV_READ);
     socket->io.data = socket;
     list_append(&channel->sockets, &socket->node);
@@ -152,6 +191,7 @@ static struct dns_socket *add_socket(struct channel *channel, int fd)
 static void remove_socket(struct dns_socket *socket)
 {
     ev_io_stop(socket->channel->dns->loop, &socket->io);
+    list_remove(&socket->ready);
     list_remove(&socket->node);
     mem_free(socket);
 }
@@ -506,6 +546,10 @@ int dns_new(struct ev_loop *loop, const struct dns_settings *settings, struct dn
     }
     dns->loop = loop;
     list_init(&dns->channels);
+    list_init(&dns->ready);
+    ev_timer_init(&dns->read, on_read, 0., 0.);
+    ev_set_priority(&dns->read, EV_MINPRI + 1); /* behind the reports, before the time-outs */
+    dns->read.data = dns;
     r = dns_configure(dns, settings);
     if (r < 0) {
         dns_free(dns);
@@ -521,6 +565,7 @@ struct dns *dns_free(struct dns *dns)
         return NULL;
     list_for_each_safe (&dns->channels, it)
         channel_free(container_of(it, struct channel, node));
+    ev_timer_stop(dns->loop, &dns->read); /* it may have been fed */
     ares_library_cleanup();
     return mem_free(dns);
 }

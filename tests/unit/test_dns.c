@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/time.h"
 #include "daemon/core/quota.h"
 #include "daemon/names/dns.h"
 #include "tests/unit/resolver_fixture.h"
@@ -357,6 +358,87 @@ START_TEST(test_resolver_no_resolv_conf_yet)
     ck_assert_int_eq(ask(&f, &asked, "a.test", AF_INET), 0);
     run_until_called(&f, &asked);
     ck_assert_int_eq(asked.result.error, ERR_TRY_AGAIN);
+    unlink(resolv_conf);
+    teardown(&f);
+}
+END_TEST
+
+/* ---- what comes together goes on in turns ---- */
+
+/* From now on a question leaves at once: the hosts file has been read. */
+static void ask_first(struct fixture *f)
+{
+    struct asked first = {0};
+
+    ck_assert_int_eq(ask(f, &first, "a.test", AF_INET), 0);
+    run_until_called(f, &first);
+}
+
+/* Each has a channel of its own, and all of them have been answered. */
+static void ask_and_answer_all(struct fixture *f, struct asked asked[static DNS_CHANNELS_MAX])
+{
+    ask_first(f);
+    memset(asked, 0, DNS_CHANNELS_MAX * sizeof(*asked));
+    for (unsigned int i = 0; i < DNS_CHANNELS_MAX; i++) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "a.test%u", i);
+        ck_assert_int_eq(ask(f, &asked[i], name, AF_INET), 0);
+    }
+    for (unsigned int i = 0; i < DNS_CHANNELS_MAX; i++)
+        ev_invoke(f->loop, &f->server.io, EV_READ);
+    ck_assert_uint_eq(f->server.queries, DNS_CHANNELS_MAX + 1);
+}
+
+static unsigned int count_called(const struct asked *asked, unsigned int count)
+{
+    unsigned int called = 0;
+
+    for (unsigned int i = 0; i < count; i++)
+        called += asked[i].calls;
+    return called;
+}
+
+START_TEST(test_s52_answers_that_come_together_are_read_in_turns)
+{
+    static struct asked asked[DNS_CHANNELS_MAX];
+    unsigned int before = 0, called;
+    struct fixture f;
+
+    setup(&f);
+    ask_and_answer_all(&f, asked);
+    for (; before < DNS_CHANNELS_MAX; before = called) {
+        ev_run(f.loop, EVRUN_ONCE);
+        called = count_called(asked, DNS_CHANNELS_MAX);
+        ck_assert_uint_le(called - before, 1);
+    }
+    for (unsigned int i = 0; i < DNS_CHANNELS_MAX; i++)
+        assert_address(&asked[i], 0, "192.0.2.1");
+    teardown(&f);
+}
+END_TEST
+
+static void wait_until(uint64_t time)
+{
+    while (time_now_ms() <= time)
+        usleep(1000);
+}
+
+/* It came in time, whenever it is read. */
+START_TEST(test_an_answer_that_waits_for_its_turn_is_in_time)
+{
+    const struct resolver_options options = {.timeout_ms = 200, .tries = 1, .total_ms = 60000};
+    static struct asked asked[DNS_CHANNELS_MAX];
+    struct fixture f;
+
+    setup_servers(&f, "nameserver 127.0.0.1\n", &options);
+    ask_and_answer_all(&f, asked);
+    wait_until(time_now_ms() + (uint64_t)options.timeout_ms);
+    while (count_called(asked, DNS_CHANNELS_MAX) < DNS_CHANNELS_MAX)
+        ev_run(f.loop, EVRUN_ONCE);
+    for (unsigned int i = 0; i < DNS_CHANNELS_MAX; i++)
+        ck_assert_int_eq(asked[i].result.error, ERR_SUCCESS);
+    ck_assert_uint_eq(f.server.queries, DNS_CHANNELS_MAX + 1);
     unlink(resolv_conf);
     teardown(&f);
 }
