@@ -357,8 +357,10 @@ static void on_expire(struct ev_loop *loop, struct ev_timer *timer, int events)
     uint64_t now = time_now_ms();
 
     (void)loop, (void)events;
-    while ((lookup = list_first(&resolver->due, struct resolver_lookup, due)) != NULL &&
-           lookup->until <= now) {
+    for (unsigned int i = 0; i < RESOLVER_TURN; i++) {
+        lookup = list_first(&resolver->due, struct resolver_lookup, due);
+        if (!lookup || lookup->until > now)
+            break;
         if (lookup->question) {
             dns_note_late(&lookup->question->dns);
             leave(lookup);
@@ -367,7 +369,7 @@ static void on_expire(struct ev_loop *loop, struct ev_timer *timer, int events)
         lookup->result.error = ERR_TRY_AGAIN;
         finish(lookup);
     }
-    watch_due(resolver);
+    watch_due(resolver); /* those that are left: in the next turn */
 }
 
 /* Nearly all come in the order of their ends: only a reload can change how long they have. */

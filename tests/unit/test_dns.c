@@ -443,3 +443,40 @@ START_TEST(test_an_answer_that_waits_for_its_turn_is_in_time)
     teardown(&f);
 }
 END_TEST
+
+/* The questions of those that nobody waits for any more are given back with them. */
+START_TEST(test_s52_lookups_whose_time_is_over_end_in_turns)
+{
+    const struct resolver_options options = {.timeout_ms = 60000, .tries = 1, .total_ms = 2000};
+    enum { COUNT = RESOLVER_TURN + DNS_CHANNELS_MAX / 2 };
+    static struct asked asked[COUNT];
+    struct quota *quota = quota_new();
+    uint64_t left = COUNT;
+    struct fixture f;
+
+    setup_servers(&f, "nameserver 127.0.0.1\n", &options);
+    ask_first(&f);
+    memset(asked, 0, sizeof(asked));
+    for (unsigned int i = 0; i < COUNT; i++) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "silent%u.test", i);
+        ck_assert_int_eq(resolver_start(f.resolver, quota, &asked[i].query, name, AF_INET, on_done),
+                         0);
+    }
+    wait_until(time_now_ms() + (uint64_t)options.total_ms);
+    while (left == COUNT) {
+        ev_run(f.loop, EVRUN_ONCE);
+        left = charged(quota);
+    }
+    ck_assert_uint_ge(left, COUNT - RESOLVER_TURN);
+    while (count_called(asked, COUNT) < COUNT)
+        ev_run(f.loop, EVRUN_ONCE);
+    for (unsigned int i = 0; i < COUNT; i++)
+        ck_assert_int_eq(asked[i].result.error, ERR_TRY_AGAIN);
+    ck_assert_uint_eq(charged(quota), 0);
+    quota_unref(quota);
+    unlink(resolv_conf);
+    teardown(&f);
+}
+END_TEST
