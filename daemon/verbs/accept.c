@@ -124,6 +124,8 @@ static int take(struct op *op, struct sock *sock, struct sock_audit *audit)
     }
     sock->port = sock->remote.port;
     sock_fix_buffers(sock, &sock->ns);
+    /* The kernel has given it those that were set when it came. */
+    netsock_apply_options(&sock->ns, sock->more->options);
     sock_move(sock, SOCK_CONNECTED);
     sock_idle_begin(sock);
     netsock_local(&sock->ns, &a->local);

@@ -412,6 +412,19 @@ class Accept(Listening):
             pb.OPTION_RECEIVE_BUFFER)], [0, 1, 20000, 5000, 24000])
         self.serve(2, peer)
 
+    def test_s62_options_that_were_set_while_a_connection_waited(self):
+        options = {pb.OPTION_NO_DELAY: 0, pb.OPTION_KEEP_ALIVE: 1, pb.OPTION_KEEP_ALIVE_TIME: 77,
+                   pb.OPTION_USER_TIMEOUT: 4321, pb.OPTION_LINGER: 300}
+        where = self.listening()
+        peers = [self.dial(where)]
+        for option, value in options.items():
+            self.assertEqual(self.set_option(1, option, value), "SUCCESS")
+        peers.append(self.dial(where))
+        for number, peer in enumerate(peers, 2):
+            self.assertEqual(self.error(self.client.accept, 1, number), "SUCCESS")
+            self.assertEqual({option: self.option(number, option) for option in options}, options)
+            self.serve(number, peer)
+
     def test_s62_dual_mode_takes_both_families(self):
         _, port = self.bound(1, ("::", 0))
         self.assertEqual(self.error(self.client.listen, 1), "SUCCESS")
