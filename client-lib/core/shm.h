@@ -121,6 +121,7 @@ struct shm {
     /* Received with replies that were not handled yet, in the order of these. */
     int descriptors[MEMORY_DESCRIPTORS_MAX];
     unsigned int descriptor_count;
+    bool is_cut; /* the kernel has dropped one of these: the program has no number left for it */
     struct status status;
     bool has_lost; /* buffers that had been taken back when their session ended */
 };

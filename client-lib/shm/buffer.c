@@ -40,6 +40,7 @@ static void drop_descriptors(struct shm *memory)
 {
     while (memory->descriptor_count > 0)
         close(memory->descriptors[--memory->descriptor_count]);
+    memory->is_cut = false;
 }
 
 void asock_memory_deinit(struct shm *memory)
@@ -131,29 +132,49 @@ static void forget_descriptors(struct shm *memory, unsigned int count)
             memory->descriptor_count * sizeof(memory->descriptors[0]));
 }
 
+static bool is_at(const struct endpoint *one, const struct endpoint *other)
+{
+    return one->port == other->port && one->address_len == other->address_len &&
+           memcmp(one->address, other->address, one->address_len) == 0;
+}
+
+/* The daemon has dissolved it since: such a socket has no address any more. */
+static bool is_dissolved(const struct endpoint *local)
+{
+    static const uint8_t none[sizeof(local->address)];
+
+    return memcmp(local->address, none, local->address_len) == 0;
+}
+
 /*
  * A descriptor may be missing: the kernel drops it if the program has no free descriptor, and the
  * daemon sends none for a socket that has ended. The next descriptor may then belong to another
- * reply, so the local address is compared: no two sockets share one.
+ * reply, so the local address is compared. A dissolved socket is of no use to any
+ * reply.
  */
 int asock_memory_take_socket(asock_context *context, const struct endpoint *local)
 {
     struct shm *memory = &context->memory;
-    struct sockaddr_storage addr;
-    socklen_t len = sizeof(addr);
-    struct endpoint found;
-    int fd;
 
-    if (memory->descriptor_count == 0)
-        return -1;
-    fd = memory->descriptors[0];
-    if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0 ||
-        asock_endpoint_from((struct sockaddr *)&addr, len, &found) < 0 ||
-        found.port != local->port || found.address_len != local->address_len ||
-        memcmp(found.address, local->address, found.address_len) != 0)
-        return -1;
-    forget_descriptors(memory, 1);
-    return fd;
+    while (memory->descriptor_count > 0) {
+        int fd = memory->descriptors[0];
+        struct sockaddr_storage addr;
+        socklen_t len = sizeof(addr);
+        struct endpoint found;
+
+        if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0 ||
+            asock_endpoint_from((struct sockaddr *)&addr, len, &found) < 0)
+            return -1;
+        if (is_at(&found, local)) {
+            forget_descriptors(memory, 1);
+            return fd;
+        }
+        if (!is_dissolved(&found))
+            return -1;
+        close(fd);
+        forget_descriptors(memory, 1);
+    }
+    return -1;
 }
 
 void asock_memory_drop_descriptors(asock_context *context)

@@ -230,6 +230,7 @@ static int read_some(asock_context *context)
     if (n < 0)
         return n == -EAGAIN ? 0 : (int)n;
     take_descriptors(context, &msg);
+    context->memory.is_cut |= (msg.msg_flags & MSG_CTRUNC) != 0;
     if (n == 0)
         return -ECONNABORTED;
     if ((size_t)n < direct)

@@ -486,12 +486,14 @@ static uint32_t take_lent(asock_op *op, const struct reply *reply)
     if (op->fd >= 0)
         return ERR_SUCCESS;
     op->socket->is_connect_failed = true;
-    if (reply->descriptors > 0) {
+    if (reply->descriptors > 0 && op->context->memory.is_cut) {
+        op->context->memory.is_cut = false;
         say(op,
             "the descriptor did not arrive: this process may have too many open files (ulimit -n)");
         return ERR_TOO_MANY_OPEN_SOCKETS;
     }
-    if (is_known)
+    /* It was killed before its descriptor left, or on the way; or the daemon could not send it. */
+    if (is_known || reply->descriptors > 0)
         return ERR_CONNECTION_ABORTED;
     say(op, "this version of asockd cannot lend sockets");
     return ERR_OPERATION_NOT_SUPPORTED;

@@ -200,6 +200,7 @@ void fake_welcome(uint32_t sockets, uint32_t ops, uint64_t window, uint64_t queu
         .payload_max = FRAME_PAYLOAD_MAX,
         .head_max = FRAME_HEAD_MAX,
         .verbs = fake.verbs,
+        .lends = fake.lends,
     };
     fake_reply(&reply, NULL, 0);
     fake_process();

@@ -18,6 +18,7 @@ struct fake {
     asock_context *context;
     int fd;
     uint64_t verbs; /* of the welcome; 0: an older daemon */
+    uint32_t lends; /* likewise; 0: it lends no sockets */
     size_t len;     /* bytes in buffer */
     size_t payload_len;
     struct request request; /* of the last fake_next */

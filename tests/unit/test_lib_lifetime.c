@@ -7,11 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "client-lib/core/objects.h"
+#include "proto/endpoint.h"
 #include "tests/lib/suite.h"
 #include "tests/unit/fake_daemon.h"
 
@@ -216,5 +218,148 @@ START_TEST(test_an_inherited_descriptor_is_taken_once)
     ck_assert_int_eq(unsetenv("ASOCK_FD"), 0);
     asock_context_unref(context);
     close(pair[1]);
+}
+END_TEST
+
+/* ---- sockets that are lent ---- */
+
+static struct endpoint endpoint_of(int fd, int (*name)(int, struct sockaddr *, socklen_t *))
+{
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof(addr);
+    struct endpoint endpoint;
+
+    ck_assert_int_eq(name(fd, (struct sockaddr *)&addr, &len), 0);
+    ck_assert_int_eq(asock_endpoint_from((struct sockaddr *)&addr, len, &endpoint), 0);
+    return endpoint;
+}
+
+/* A connect that asks for its socket, and what the daemon has for it: a socket, its completion. */
+struct lent {
+    asock_socket *socket;
+    asock_op *op;
+    int fd, peer;
+    struct reply reply;
+    uint8_t frame[2 * CODEC_REPLY_MAX];
+    size_t len;
+};
+
+static void make_connection(int *ret_fd, int *ret_peer)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET};
+    socklen_t len = sizeof(addr);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ck_assert_int_eq(bind(listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    ck_assert_int_eq(listen(listener, 1), 0);
+    ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&addr, &len), 0);
+    *ret_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(connect(*ret_fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    *ret_peer = accept(listener, NULL, NULL);
+    ck_assert_int_ge(*ret_peer, 0);
+    close(listener);
+}
+
+static void encode(struct lent *lent)
+{
+    long n = asock_codec_encode_reply(&lent->reply, 0, lent->frame, CODEC_REPLY_MAX);
+
+    ck_assert_int_gt(n, 0);
+    lent->len = (size_t)n;
+}
+
+static void ask_for_socket(struct lent *lent)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(80)};
+    const struct request *request;
+
+    make_connection(&lent->fd, &lent->peer);
+    lent->socket = fake_socket();
+    lent->op = fake_op(NULL, 0);
+    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ck_assert_int_eq(asock_op_set_endpoint(lent->op, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    ck_assert_int_eq(asock_op_set_flags(lent->op, ASOCK_LEND), 0);
+    ck_assert_int_eq(asock_connect(lent->socket, lent->op), 1);
+    fake_expect(VERB_OPEN);
+    request = fake_expect(VERB_CONNECT);
+    lent->reply = (struct reply){.kind = KIND_COMPLETION,
+                                 .op = request->op,
+                                 .socket = request->socket,
+                                 .ops_freed = 2,
+                                 .body = BODY_CONNECTED,
+                                 .descriptors = 1};
+    lent->reply.connected.local = endpoint_of(lent->fd, getsockname);
+    lent->reply.connected.remote = endpoint_of(lent->fd, getpeername);
+    encode(lent);
+}
+
+/* `len` bytes of its completion, its descriptor with the first. */
+static void deliver(const struct lent *lent, size_t len)
+{
+    union {
+        struct cmsghdr head;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {.head = {.cmsg_len = CMSG_LEN(sizeof(int)),
+                          .cmsg_level = SOL_SOCKET,
+                          .cmsg_type = SCM_RIGHTS}};
+    struct iovec iov = {(void *)(uintptr_t)lent->frame, len};
+    const struct msghdr msg = {.msg_iov = &iov,
+                               .msg_iovlen = 1,
+                               .msg_control = &control,
+                               .msg_controllen = sizeof(control)};
+
+    memcpy(CMSG_DATA(&control.head), &lent->fd, sizeof(int));
+    ck_assert_int_eq(sendmsg(fake.fd, &msg, MSG_NOSIGNAL), (ssize_t)len);
+}
+
+static void expect_socket(const struct lent *lent)
+{
+    struct endpoint found;
+    int fd;
+
+    ck_assert_int_eq(fake_end(lent->op), ASOCK_SUCCESS);
+    fd = asock_op_take_fd(lent->op);
+    ck_assert_int_ge(fd, 0);
+    found = endpoint_of(fd, getsockname);
+    ck_assert_uint_eq(found.port, lent->reply.connected.local.port);
+    close(fd);
+}
+
+static void let_go(struct lent *lent)
+{
+    close(lent->fd);
+    close(lent->peer);
+    asock_op_unref(lent->op);
+    asock_socket_unref(lent->socket);
+}
+
+/*
+ * It is dissolved before its completion is read. An event is cut behind that, and its end comes in
+ * one read with the next descriptor.
+ */
+START_TEST(test_s68_a_socket_that_was_killed_on_its_way_is_an_aborted_connection)
+{
+    const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+    const struct reply event = {.kind = KIND_EVENT, .body = BODY_EVENT, .event = EVENT_SEND_ROOM};
+    struct lent killed, next;
+    uint8_t frame[CODEC_REPLY_MAX];
+    long len = asock_codec_encode_reply(&event, 0, frame, sizeof(frame));
+
+    ck_assert_int_gt(len, 1);
+    fake.lends = 1u << LEND_HELD;
+    fake_welcome(0, 0, 0, 0);
+    ask_for_socket(&killed);
+    ask_for_socket(&next);
+    killed.frame[killed.len] = frame[0];
+    deliver(&killed, killed.len + 1);
+    ck_assert_int_eq(connect(killed.fd, &nobody, sizeof(nobody)), 0);
+    ck_assert_int_eq(fake_end(killed.op), ASOCK_CONNECTION_ABORTED);
+    ck_assert_int_eq(asock_op_take_fd(killed.op), -ENODATA);
+    ck_assert_int_eq(send(fake.fd, frame + 1, (size_t)len - 1, MSG_NOSIGNAL), len - 1);
+    deliver(&next, next.len);
+    expect_socket(&next);
+    let_go(&killed);
+    let_go(&next);
 }
 END_TEST
