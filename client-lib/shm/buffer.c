@@ -138,6 +138,18 @@ static bool is_at(const struct endpoint *one, const struct endpoint *other)
            memcmp(one->address, other->address, one->address_len) == 0;
 }
 
+/* Sockets to different peers may share a local address. A sandbox may forbid getpeername(2). */
+static bool is_other_peer(int fd, const struct endpoint *remote)
+{
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof(addr);
+    struct endpoint found;
+
+    return getpeername(fd, (struct sockaddr *)&addr, &len) == 0 &&
+           asock_endpoint_from((struct sockaddr *)&addr, len, &found) == 0 &&
+           found.address_len == remote->address_len && !is_at(&found, remote);
+}
+
 /* The daemon has dissolved it since: such a socket has no address any more. */
 static bool is_dissolved(const struct endpoint *local)
 {
@@ -149,10 +161,10 @@ static bool is_dissolved(const struct endpoint *local)
 /*
  * A descriptor may be missing: the kernel drops it if the program has no free descriptor, and the
  * daemon sends none for a socket that has ended. The next descriptor may then belong to another
- * reply, so the local address is compared. A dissolved socket is of no use to any
- * reply.
+ * reply, so the addresses are compared. A dissolved socket is of no use to any reply.
  */
-int asock_memory_take_socket(asock_context *context, const struct endpoint *local)
+int asock_memory_take_socket(asock_context *context, const struct endpoint *local,
+                             const struct endpoint *remote)
 {
     struct shm *memory = &context->memory;
 
@@ -165,7 +177,7 @@ int asock_memory_take_socket(asock_context *context, const struct endpoint *loca
         if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0 ||
             asock_endpoint_from((struct sockaddr *)&addr, len, &found) < 0)
             return -1;
-        if (is_at(&found, local)) {
+        if (is_at(&found, local) && !is_other_peer(fd, remote)) {
             forget_descriptors(memory, 1);
             return fd;
         }

@@ -27,10 +27,11 @@ void asock_memory_end(asock_context *context);
 /* Keeps the oldest descriptors that no reply has taken yet; closes the others. */
 void asock_memory_add_descriptor(asock_context *context, int fd);
 /*
- * Returns the next descriptor, which the caller owns, if it is the socket with this local address.
- * -1: it is missing.
+ * Returns the next descriptor, which the caller owns, if it is the socket with these addresses. -1:
+ * it is missing.
  */
-int asock_memory_take_socket(asock_context *context, const struct endpoint *local);
+int asock_memory_take_socket(asock_context *context, const struct endpoint *local,
+                             const struct endpoint *remote);
 void asock_memory_drop_descriptors(asock_context *context);
 /*
  * False: bytes that were read from the buffer before this call are what was received. True: the

@@ -482,7 +482,8 @@ static uint32_t take_lent(asock_op *op, const struct reply *reply)
     if (reply->descriptors == 0 && op->flags & ASOCK_LEND_IF_ALLOWED)
         return ERR_SUCCESS;
     if (reply->descriptors > 0)
-        op->fd = asock_memory_take_socket(op->context, &reply->connected.local);
+        op->fd = asock_memory_take_socket(op->context, &reply->connected.local,
+                                          &reply->connected.remote);
     if (op->fd >= 0)
         return ERR_SUCCESS;
     op->socket->is_connect_failed = true;

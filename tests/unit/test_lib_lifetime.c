@@ -363,3 +363,23 @@ START_TEST(test_s68_a_socket_that_was_killed_on_its_way_is_an_aborted_connection
     let_go(&next);
 }
 END_TEST
+
+/* Its local address is the same as that of the next, whose peer is another one. */
+START_TEST(test_s68_a_socket_whose_descriptor_never_left_takes_no_other)
+{
+    struct lent killed, next;
+
+    fake.lends = 1u << LEND_HELD;
+    fake_welcome(0, 0, 0, 0);
+    ask_for_socket(&killed);
+    ask_for_socket(&next);
+    killed.reply.connected.local = next.reply.connected.local;
+    encode(&killed);
+    ck_assert_int_eq(send(fake.fd, killed.frame, killed.len, MSG_NOSIGNAL), (ssize_t)killed.len);
+    deliver(&next, next.len);
+    ck_assert_int_eq(fake_end(killed.op), ASOCK_CONNECTION_ABORTED);
+    expect_socket(&next);
+    let_go(&killed);
+    let_go(&next);
+}
+END_TEST
