@@ -223,8 +223,9 @@ static void watch_reader(void)
 
 static int run_monitor(const struct settings *settings)
 {
-    struct session session;
     int status = rows_check_filters(&view, settings->args, settings->arg_count), r;
+    int timeout_ms = session_timeout(settings);
+    struct session session;
 
     if (status)
         return status;
@@ -232,6 +233,8 @@ static int run_monitor(const struct settings *settings)
     if (r < 0)
         return -r;
     watch_reader();
+    /* An event may be hours away: whether asockd responds at all shows now. */
+    status = -session_await(&session, &timeout_ms);
     while (status == EXIT_SUCCESS) {
         struct records events = {0};
 
@@ -257,7 +260,7 @@ const struct command command_monitor = {
         "took at least 100 ms, its event shows how long each name server and each address took. \"missed\" is\n"
         "the number of events that were lost because asockctl could not print them fast enough. Uses the\n"
         "control socket.\n",
-    .options = TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN,
+    .options = TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN | TAKES_TIMEOUT,
     .max_args = ROWS_FILTERS_MAX,
     .run = run_monitor,
 };

@@ -197,6 +197,7 @@ class NoDaemon(unittest.TestCase):
             listener.bind(self.path)
             listener.listen()
             self.check("list", "--control", self.path, "--timeout", "0.1", says=("is not responding", "systemctl status asockd"))
+            self.check("monitor", "--control", self.path, "--timeout", "0.1", says=("is not responding", "systemctl status asockd"))
             self.check("connect", "h", "1", "--socket", self.path, "--timeout", "0.1",
                        says=("is not responding", "systemctl status asockd"))
 
