@@ -130,6 +130,8 @@ static int begin(struct conf_reader *reader, int dir, const char *name, const ch
     asock_conf_close(reader);
     if (r == -ELOOP)
         refuse_file(reader, "a symbolic link");
+    else if (r == -EFBIG)
+        refuse_file(reader, "larger than 16 MiB");
     else if (!reader->error[0])
         refuse_file(reader, strerror(-r));
     return r;

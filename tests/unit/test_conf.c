@@ -166,6 +166,7 @@ START_TEST(test_conf_too_large)
     write_file("", 0);
     ck_assert_int_eq(truncate(path, CONF_FILE_MAX + 1), 0);
     ck_assert_int_eq(asock_conf_open(&reader, path), -EFBIG);
+    ck_assert_str_eq(reader.error + strlen(path), ": larger than 16 MiB");
 }
 END_TEST
 
