@@ -73,6 +73,7 @@ tests_unit_test_config_unit_CPPFLAGS = $(libasockd_la_CPPFLAGS)
 tests_unit_test_host_unit_SOURCES = tests/unit/test_host.c
 child_sources = tests/unit/child.c tests/unit/child.h
 tests_unit_test_identity_unit_SOURCES = tests/unit/test_identity.c $(child_sources)
+tests_unit_test_identity_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=open
 tests_unit_test_identity_places_unit_SOURCES = tests/unit/test_identity_places.c $(child_sources)
 script_tests += tests/unit/identity_without_peerpidfd.test
 resolver_fixture = tests/unit/resolver_fixture.c tests/unit/resolver_fixture.h

@@ -168,6 +168,39 @@ START_TEST(test_identity_whose_leader_has_ended_has_no_groups)
 }
 END_TEST
 
+/* Paths that have been opened, one after another, since it was emptied. */
+static char opened[4096];
+
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...)
+{
+    size_t len = strlen(opened);
+
+    snprintf(opened + len, sizeof(opened) - len, "%s\n", path);
+    return __real_open(path, flags);
+}
+
+/* For the file of the whole process the kernel goes through all threads: 10 ms for 30,000. */
+START_TEST(test_s52_an_identity_takes_no_longer_if_a_process_has_many_threads)
+{
+    struct child child;
+    struct identity identity;
+    char whole[64], first[64];
+
+    child_start(&child, NULL);
+    opened[0] = '\0';
+    ck_assert_int_eq(identity_read(child.fd, &identity), 0);
+    snprintf(whole, sizeof(whole), "/proc/%d/stat\n", (int)child.pid);
+    snprintf(first, sizeof(first), "/proc/%d/task/%d/stat\n", (int)child.pid, (int)child.pid);
+    ck_assert_ptr_nonnull(strstr(opened, first));
+    ck_assert_ptr_null(strstr(opened, whole));
+    identity_deinit(&identity);
+    child_end(&child);
+    close(child.fd);
+}
+END_TEST
+
 START_TEST(test_identity_groups)
 {
     static const gid_t gids[] = {7, 70, 700};
