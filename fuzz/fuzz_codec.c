@@ -38,9 +38,10 @@ static void take_strings(struct request *request, const char *ret[2])
         request_segments(request)->at = NULL;
 }
 
-static bool has_malformed(const struct request *request)
+static bool has_malformed(struct request *request)
 {
-    return (request->verb == VERB_CONNECT &&
+    return (request_segments(request) && segments_are_too_many(request_segments(request))) ||
+           (request->verb == VERB_CONNECT &&
             (request->connect.endpoint.malformed || request->connect.malformed)) ||
            (request->verb == VERB_RESOLVE && request->resolve.malformed) ||
            (request->verb == VERB_BIND && request->bind.endpoint.malformed) ||

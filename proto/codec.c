@@ -111,13 +111,6 @@ static int get_string(struct decoder *d, const char *text, size_t max, const cha
     return 0;
 }
 
-static int get_segments(struct decoder *d, Asock__V1__Segment *const *from, size_t count,
-                        struct segments *ret)
-{
-    d->why = "too many segments";
-    return asock_codec_get_segments(from, count, d->scratch, ret);
-}
-
 /* ----------------------------------------------------------------------------------------- arms */
 
 static int put_hello(struct encoder *e)
@@ -240,8 +233,9 @@ static int get_send(struct decoder *d)
     d->ret->send.segment_size = d->head->send->segment_size;
     asock_codec_get_endpoint(d->head->send->endpoint, &d->ret->send.endpoint);
     asock_codec_get_endpoint(d->head->send->source, &d->ret->send.source);
-    return get_segments(d, d->head->send->segments, d->head->send->n_segments,
-                        &d->ret->send.segments);
+    asock_codec_get_segments(d->head->send->segments, d->head->send->n_segments, d->scratch,
+                             &d->ret->send.segments);
+    return 0;
 }
 
 static int put_receive(struct encoder *e)
@@ -260,8 +254,9 @@ static int get_receive(struct decoder *d)
 {
     d->ret->receive.length = d->head->receive->length;
     d->ret->receive.flags = d->head->receive->flags;
-    return get_segments(d, d->head->receive->segments, d->head->receive->n_segments,
-                        &d->ret->receive.segments);
+    asock_codec_get_segments(d->head->receive->segments, d->head->receive->n_segments, d->scratch,
+                             &d->ret->receive.segments);
+    return 0;
 }
 
 static int put_shutdown(struct encoder *e)
@@ -560,7 +555,8 @@ static int get_credit(struct decoder *d)
     const Asock__V1__Credit *m = d->head->credit;
 
     d->ret->credit.target = m->target;
-    return get_segments(d, m->segments, m->n_segments, &d->ret->credit.segments);
+    asock_codec_get_segments(m->segments, m->n_segments, d->scratch, &d->ret->credit.segments);
+    return 0;
 }
 
 static int put_hangup(struct encoder *e)

@@ -137,9 +137,15 @@ struct segment {
 };
 
 struct segments {
-    const struct segment *at; /* NULL: none */
+    const struct segment *at; /* NULL: none, or more than a request may have */
     uint32_t count;
 };
+
+/* An argument of its op that is not valid, no protocol error. */
+static inline bool segments_are_too_many(const struct segments *segments)
+{
+    return segments->count > CODEC_SEGMENTS_MAX;
+}
 
 struct request {
     uint32_t verb; /* enum verb, or a number this side does not know */

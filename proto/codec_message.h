@@ -44,8 +44,8 @@ struct segment_messages {
 /* -EINVAL: too many. */
 int asock_codec_put_segments(const struct segments *from, struct segment_messages *room,
                              size_t *ret_count, Asock__V1__Segment ***ret);
-/* Into the scratch, of which nothing else is used. -EPROTO: too many. */
-int asock_codec_get_segments(Asock__V1__Segment *const *from, size_t count, char *scratch,
-                             struct segments *ret);
+/* Into the scratch, of which nothing else is used. */
+void asock_codec_get_segments(Asock__V1__Segment *const *from, size_t count, char *scratch,
+                              struct segments *ret);
 
 #endif

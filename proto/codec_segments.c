@@ -23,8 +23,8 @@ int asock_codec_put_segments(const struct segments *from, struct segment_message
     return 0;
 }
 
-int asock_codec_get_segments(Asock__V1__Segment *const *from, size_t count, char *scratch,
-                             struct segments *ret)
+void asock_codec_get_segments(Asock__V1__Segment *const *from, size_t count, char *scratch,
+                              struct segments *ret)
 {
     size_t skip = -(uintptr_t)scratch % alignof(struct segment);
     struct segment *to = (void *)(scratch + skip);
@@ -32,11 +32,8 @@ int asock_codec_get_segments(Asock__V1__Segment *const *from, size_t count, char
     _Static_assert(sizeof(struct segment[CODEC_SEGMENTS_MAX]) + alignof(struct segment) <=
                        CODEC_SCRATCH,
                    "the scratch holds as many as there may be");
-    if (count > CODEC_SEGMENTS_MAX)
-        return -EPROTO;
-    for (size_t i = 0; i < count; i++)
-        to[i] = (struct segment){from[i]->buffer, from[i]->offset, from[i]->length};
-    ret->at = count > 0 ? to : NULL;
     ret->count = (uint32_t)count;
-    return 0;
+    ret->at = count > 0 && !segments_are_too_many(ret) ? to : NULL;
+    for (size_t i = 0; ret->at && i < count; i++)
+        to[i] = (struct segment){from[i]->buffer, from[i]->offset, from[i]->length};
 }

@@ -154,6 +154,13 @@ static int check_limits(const struct op *op)
     return sock && window_is_over(sock) ? ERR_NO_BUFFER_SPACE : 0;
 }
 
+static bool has_too_many_segments(const struct request *r)
+{
+    return (r->verb == VERB_SEND && segments_are_too_many(&r->send.segments)) ||
+           (r->verb == VERB_RECEIVE && segments_are_too_many(&r->receive.segments)) ||
+           (r->verb == VERB_CREDIT && segments_are_too_many(&r->credit.segments));
+}
+
 static int check(const struct op *op, const struct verb_entry *entry, const struct call *call)
 {
     uint32_t flags = call->request->flags;
@@ -170,7 +177,8 @@ static int check(const struct op *op, const struct verb_entry *entry, const stru
         return ERR_INVALID_ARGUMENT;
     if (flags & ~(uint32_t)REQUEST_ERRORS_ONLY || (flags && !(entry->traits & ERRORS_ONLY)))
         return ERR_INVALID_ARGUMENT;
-    if (call->payload_len > 0 && !(entry->traits & WITH_PAYLOAD))
+    if (has_too_many_segments(call->request) ||
+        (call->payload_len > 0 && !(entry->traits & WITH_PAYLOAD)))
         return ERR_INVALID_ARGUMENT;
     err = check_limits(op);
     /* Behind a send that failed none has an error of its own (S28). */

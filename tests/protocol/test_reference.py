@@ -129,9 +129,22 @@ class Send(ReferenceTest):
         wire.send(wire.make_send(1, 1, b"", segments=[segment(1, at, 1) for at in range(64)]))
         self.assertEqual(self.read_all(peer, 64), data)
         wire.completion(1)
-        wire.send(wire.make_send(1, 1, b"", segments=[segment(1, at, 1) for at in range(65)]))
-        reply, _ = wire.ended()
-        self.assertEqual(reply.error, pb.ERROR_PROTOCOL_ERROR)
+        many = [segment(1, at, 1) for at in range(65)]
+        wire.send(wire.receive(2, 1, segments=many), wire.receive(3, 1, flags=pb.RECEIVE_FLAG_MULTISHOT, segments=many),
+                  wire.receive(4, 1, flags=pb.RECEIVE_FLAG_MULTISHOT, segments=many[:1]), wire.credit(5, 1, 4, many))
+        for op in (2, 3, 5):
+            self.assertEqual(wire.completion(op).error, pb.ERROR_INVALID_ARGUMENT, op)
+        wire.send(wire.make_send(6, 1, b"", segments=many), wire.make_send(7, 1, b"x"))
+        self.assertEqual(wire.completion(6).error, pb.ERROR_INVALID_ARGUMENT)
+        self.assertEqual(wire.completion(7).error, pb.ERROR_OPERATION_ABORTED)  # the sending side is closed
+        peer.sendall(b"x")
+        self.assertEqual(wire.take(lambda r: r.op == 4)[0].bytes, 1)
+
+    def test_too_many_in_a_chain(self):
+        wire, _, _ = self.start()
+        wire.send(wire.make_send(1, 1, b"x", more=True, total_len=66),
+                  wire.make_send(1, 1, b"", segments=[segment(1, at, 1) for at in range(65)]))
+        self.assertEqual(wire.ended()[0].error, pb.ERROR_PROTOCOL_ERROR)
 
     def test_s13_cancel_and_timeout(self):
         """As of inline ones (S30): one that has begun breaks the stream, one that has not does not."""
