@@ -133,6 +133,14 @@ static size_t escape(char *out, size_t cap, const char *text)
     return n;
 }
 
+static void put_or_lose(const char *line, size_t len)
+{
+    if ((log_untold == 0 || tell_loss()) && put(line, len))
+        return;
+    log_lost++;
+    log_untold++;
+}
+
 void asock_log(enum log_level level, const char *format, ...)
 {
     char text[LINE_BYTES_MAX], line[LINE_BYTES_MAX + 8];
@@ -146,8 +154,16 @@ void asock_log(enum log_level level, const char *format, ...)
     va_end(args);
     n = begin_line(line, sizeof(line), level);
     n += escape(line + n, sizeof(line) - n, text);
-    if ((log_untold > 0 && !tell_loss()) || !put(line, n)) {
-        log_lost++;
-        log_untold++;
-    }
+    put_or_lose(line, n);
+}
+
+void asock_log_escaped(enum log_level level, const char *text, size_t len)
+{
+    char line[LINE_BYTES_MAX + 8];
+    size_t n = begin_line(line, sizeof(line), level), room = sizeof(line) - n - 1;
+
+    len = len < room ? len : room;
+    memcpy(line + n, text, len);
+    line[n + len] = '\n';
+    put_or_lose(line, n + len + 1);
 }

@@ -94,6 +94,7 @@ int child_run(struct ev_loop *loop, char **args, void (*prepare)(const void *dat
     }
     ev_child_init(&child, on_change, pid, 1);
     ev_child_start(loop, &child);
+    report_without_waiting();
     ev_run(loop, 0);
     return WIFSIGNALED(child.rstatus) ? 128 + WTERMSIG(child.rstatus) : WEXITSTATUS(child.rstatus);
 }

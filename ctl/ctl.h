@@ -137,6 +137,12 @@ int report_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Ends the program when p is NULL; else returns it. */
 void *report_need_memory(void *p);
 
+/*
+ * From here on a standard error that takes no line makes nobody wait: the line is lost, and the
+ * next one says so. For a loop that serves others.
+ */
+void report_without_waiting(void);
+
 /* Writes out what standard output still holds. Returns the exit status. */
 int report_finish_output(void);
 

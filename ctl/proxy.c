@@ -193,6 +193,7 @@ static int serve(struct gateway *gateway, const struct settings *settings)
     ev_signal_start(loop, &stops[1]);
     if (report_finish_output())
         return EXIT_FAILURE;
+    report_without_waiting();
     ev_run(loop, 0);
     return EXIT_SUCCESS;
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
+
 static void print_complaint(const char *format, va_list args) __attribute__((format(printf, 1, 0)));
 
 static void print_complaint(const char *format, va_list args)
@@ -43,6 +45,32 @@ void *report_need_memory(void *p)
         exit(EXIT_FAILURE);
     }
     return p;
+}
+
+static ssize_t log_lines(void *cookie, const char *text, size_t size)
+{
+    const char *end = text + size;
+
+    (void)cookie;
+    while (text < end) {
+        const char *newline = memchr(text, '\n', (size_t)(end - text));
+        size_t len = (size_t)((newline ? newline : end) - text);
+
+        asock_log_escaped(LOG_LEVEL_WARNING, text, len);
+        text += newline ? len + 1 : len;
+    }
+    return (ssize_t)size;
+}
+
+void report_without_waiting(void)
+{
+    FILE *log = fopencookie(NULL, "w", (cookie_io_functions_t){.write = log_lines});
+
+    if (!log)
+        return;
+    asock_log_setup(LOG_LEVEL_WARNING);
+    setvbuf(log, NULL, _IOLBF, BUFSIZ);
+    stderr = log;
 }
 
 int report_finish_output(void)

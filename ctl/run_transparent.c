@@ -307,6 +307,7 @@ int run_transparent(const struct settings *settings)
         ev_child_init(&run.child, on_first, run.pid, 0);
         run.child.data = &run;
         ev_child_start(loop, &run.child);
+        report_without_waiting();
         ev_run(loop, 0);
         ev_io_stop(loop, &run.io);
         ev_child_stop(loop, &run.child);

@@ -117,6 +117,23 @@ class Refused(UsersTest):
             f"asockctl: refused to serve a program that belongs to user {STRANGER} (--any-user serves all users)",
             f"asockctl: refused to serve programs of user {STRANGER} 3 times"))
 
+    def test_a_standard_error_that_is_full_delays_nobody(self):
+        """Strangers must not stop the proxy by the lines that are written about them."""
+        full = os.open(f"/proc/{self.proxy.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+        for size in (4096, 1):
+            with contextlib.suppress(BlockingIOError):
+                while os.write(full, b"\n" * size):
+                    pass
+        os.close(full)
+        for user in (STRANGER, STRANGER + 1):
+            self.assertFalse(self.is_served(user, self.proxy.port))
+            self.assertTrue(self.is_served(0, self.proxy.port))
+        self.proxy.stderr.read1(1 << 20)
+        self.assertFalse(self.is_served(STRANGER + 2, self.proxy.port))
+        self.assertEqual([line for line in self.said() if line], [
+            "log: 2 lines were lost here",
+            f"asockctl: refused to serve a program that belongs to user {STRANGER + 2} (--any-user serves all users)"])
+
     def test_they_are_reset_before_they_say_anything(self):
         with self.assertRaises(ConnectionResetError):
             self.connect(STRANGER, self.proxy.port).recv(1)
