@@ -14,6 +14,8 @@ libasockd_la_SOURCES = \
 	daemon/core/client_log.h \
 	daemon/core/histogram.c \
 	daemon/core/histogram.h \
+	daemon/core/interrupt.c \
+	daemon/core/interrupt.h \
 	daemon/core/limits.h \
 	daemon/core/loop.c \
 	daemon/core/loop.h \
@@ -124,6 +126,8 @@ libasockd_la_SOURCES = \
 	daemon/net/tcp.h \
 	daemon/wire/emptier.c \
 	daemon/wire/emptier.h \
+	daemon/wire/client_fd.c \
+	daemon/wire/client_fd.h \
 	daemon/wire/shm_buffer.c \
 	daemon/wire/shm_buffer.h \
 	daemon/wire/status_page.c \

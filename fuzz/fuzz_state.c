@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -42,12 +41,6 @@ static uint64_t read_clock(void)
     return now;
 }
 
-/* As the daemon has one: netsock_close_lent() sets a timer. */
-static void on_alarm(int number)
-{
-    (void)number;
-}
-
 struct daemon {
     struct worker worker;
     int descriptors[DESCRIPTORS], clients[DESCRIPTORS];
@@ -79,7 +72,6 @@ static int make_memory(off_t length)
 static void begin(struct daemon *d)
 {
     now = 1000;
-    signal(SIGALRM, on_alarm);
     MUST(worker_init(&d->worker, read_clock) == 0);
     d->worker.fds_max = 64;
     d->worker.inspect = &admin_inspect_ops;

@@ -121,7 +121,7 @@ CLEANFILES += python/asock_pb2.py
 
 # For ./dev: what tests run beside the programs that are installed, and what they find in their environment.
 .PHONY: test-helpers test-environment
-test-helpers: asockd-hooks tests/lib/no-peerpidfd tests/lib/count-alloc.la tests/lib/count-calls.la tests/lib/move-clock.la tests/unit/policy_probe
+test-helpers: asockd-hooks tests/lib/no-peerpidfd tests/lib/no-passrights tests/lib/count-alloc.la tests/lib/count-calls.la tests/lib/move-clock.la tests/unit/policy_probe
 test-environment:
 	@: $(info $(AM_TESTS_ENVIRONMENT))
 

@@ -4,13 +4,10 @@
  */
 #include <linux/tcp.h> /* has more fields than glibc's header; the two cannot be included together */
 #include <string.h>
-#include <sys/time.h>
 #include <unistd.h>
 
+#include "daemon/core/interrupt.h"
 #include "daemon/net/tcp.h"
-
-/* The most that the close of a lent socket may take. */
-#define CLOSE_WAITS_USEC 1000
 
 enum tcp_state {
     ESTABLISHED = 1,
@@ -38,17 +35,13 @@ static struct tcp_info info_of(const struct netsock *ns)
 /*
  * Options belong to the socket, not to the descriptor: the client can set SO_LINGER at any moment,
  * and close its own descriptor. The last close() then waits, non-blocking or not, until the peer
- * has acknowledged everything or the client's linger time is over. A signal interrupts that wait.
- * The timer repeats, because its first signal may come before the wait begins.
+ * has acknowledged everything or the client's linger time is over.
  */
 void netsock_close_lent(int fd)
 {
-    const struct itimerval soon = {{.tv_usec = CLOSE_WAITS_USEC}, {.tv_usec = CLOSE_WAITS_USEC}};
-    const struct itimerval off = {0};
-
-    setitimer(ITIMER_REAL, &soon, NULL);
+    interrupt_begin();
     close(fd);
-    setitimer(ITIMER_REAL, &off, NULL);
+    interrupt_end();
 }
 
 void netsock_bytes(const struct netsock *ns, uint64_t *ret_in, uint64_t *ret_out)

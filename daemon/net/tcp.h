@@ -60,7 +60,7 @@ void netsock_dissolve(int fd); /* the same; the descriptor stays open */
 void netsock_give(struct netsock *ns, struct worker *w);
 /*
  * close(2) of a socket that another process has or had: never waits for a linger time that it has
- * set. SIGALRM needs a handler.
+ * set.
  */
 void netsock_close_lent(int fd);
 /* The peer gets RST. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "daemon/core/interrupt.h"
 #include "daemon/server/listener.h"
 #include "daemon/server/reload.h"
 
@@ -80,8 +81,10 @@ int admin_add_listener(struct session *s, const char *name, int fd,
     int r = ls ? take(ls, name, fd, ret_text) : -EOPNOTSUPP;
 
     if (r < 0) {
+        interrupt_begin();
         if (fd >= 0)
             close(fd);
+        interrupt_end();
         return r;
     }
     listeners_mark_added(ls, name);

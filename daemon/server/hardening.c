@@ -32,6 +32,7 @@
 #endif
 
 #include "base/log.h"
+#include "daemon/wire/client_fd.h"
 
 /* ---- the filter's tables ---- */
 
@@ -105,7 +106,7 @@ static const struct guarded_call guarded_calls[] = {
     {SCMP_SYS(ioctl), 1, LOW, SIOCGIFINDEX},
     /* getrlimit() */
     {SCMP_SYS(prlimit64), 2, WHOLE, 0},
-    /* the timer that interrupts a waiting close() (netsock_close_lent()) */
+    /* the timer that interrupts a close that waits (interrupt.h) */
     {SCMP_SYS(setitimer), 0, LOW, ITIMER_REAL},
 };
 
@@ -137,7 +138,8 @@ static const struct {
     {SOL_SOCKET, SO_BROADCAST},
     {SOL_SOCKET, SO_KEEPALIVE},
     {SOL_SOCKET, SO_LINGER},
-    {SOL_SOCKET, SO_PRIORITY}, /* counts who has read a state (store.c) */
+    {SOL_SOCKET, SO_PASSRIGHTS}, /* clients cannot send descriptors */
+    {SOL_SOCKET, SO_PRIORITY},   /* counts who has read a state (store.c) */
     {SOL_SOCKET, SO_RCVBUF},
     {SOL_SOCKET, SO_REUSEADDR},
     {SOL_SOCKET, SO_RXQ_OVFL}, /* datagrams */

@@ -27,6 +27,7 @@
 #include "daemon/core/quota.h"
 #include "daemon/session/session_quota.h"
 #include "daemon/session/sharing.h"
+#include "daemon/wire/client_fd.h"
 #include "proto/codec.h"
 #include "proto/errors.h"
 
@@ -67,7 +68,7 @@ static void refuse(int fd, uint32_t error, const char *text)
         memcpy(frame + n, text, text_len);
         (void)!send(fd, frame, (size_t)n + text_len, MSG_DONTWAIT | MSG_NOSIGNAL);
     }
-    close(fd);
+    client_fd_close(fd);
 }
 
 static uint32_t *count_of(struct listeners *ls, enum listener_kind kind)
@@ -154,7 +155,7 @@ static void admit(struct listener *l, int fd, uint64_t accepted, bool is_paid)
         return;
     }
     if (has_left(fd) || identity_read_since(fd, accepted, &identity) < 0) {
-        close(fd);
+        client_fd_close(fd);
         return;
     }
     subids_mark(l->listeners->worker->subids, &identity);
@@ -171,7 +172,6 @@ static void admit(struct listener *l, int fd, uint64_t accepted, bool is_paid)
         identity_deinit(&identity);
         return;
     }
-    s->transport.takes_fds = l->kind == LISTENER_CONTROL;
     (*count_of(l->listeners, l->kind))++;
     /* Determining the identity takes as long as hundreds of requests: charge it to the client. */
     if (!is_paid)
@@ -350,6 +350,8 @@ static void init(struct listener *l, struct listeners *ls, int fd,
     l->listeners = ls;
     list_init(&l->node);
     l->fd = fd;
+    if (l->kind != LISTENER_CONTROL)
+        client_fd_refuse_descriptors(fd);
     ev_io_init(&l->io, on_clients, fd, EV_READ);
     l->io.data = l;
     ev_timer_init(&l->pause, on_pause_over, 0., 0.);

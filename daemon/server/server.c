@@ -215,24 +215,9 @@ static void watch_signal(struct server *server, struct ev_signal *watcher, int n
     ev_signal_start(server->worker.loop, watcher);
 }
 
-/*
- * That it comes is all that it is for: a close() that waits does so no longer
- * (netsock_close_lent()).
- */
-static void on_alarm(int number)
-{
-    (void)number;
-}
-
 static void watch_signals(struct server *server)
 {
-    sigset_t alarm_only;
-
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGALRM, on_alarm);
-    sigemptyset(&alarm_only);
-    sigaddset(&alarm_only, SIGALRM);
-    sigprocmask(SIG_UNBLOCK, &alarm_only, NULL);
     watch_signal(server, &server->interrupt, SIGINT, on_stop_signal);
     watch_signal(server, &server->terminate, SIGTERM, on_stop_signal);
     watch_signal(server, &server->restart, SIGUSR1, on_restart_signal);

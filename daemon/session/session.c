@@ -293,7 +293,8 @@ static int acquire(struct session *s, const struct session_config *config, int f
     if (s->view)
         session_quota_least(s, &least);
     if (s->view && session_grant(s, &least) == 0 &&
-        transport_init(&s->transport, w, s->quota, fd, &transport_ops) == 0)
+        transport_init(&s->transport, w, s->quota, fd, s->kind == LISTENER_CONTROL,
+                       &transport_ops) == 0)
         return 0;
     policy_view_free(s->view);
     session_quota_leave(s);

@@ -13,12 +13,11 @@
  * session counts as a client: who ends sessions by the thousand gets no more.
  */
 #include <errno.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "daemon/session/session.h"
 #include "daemon/session/session_farewell.h"
 #include "daemon/session/session_quota.h"
+#include "daemon/wire/client_fd.h"
 
 /*
  * Behind the last frame of a session: how long, and how much, a client that is writing may go on
@@ -43,7 +42,7 @@ static void part(struct session *s)
     deadline_unset(&s->retry);
     deadline_unset(&s->unread);
     transport_drop_rest(&s->transport, s->unread_fd);
-    close(s->unread_fd);
+    client_fd_close(s->unread_fd);
     s->unread_fd = -1;
     session_quota_end(s);
     session_part_left(s);
@@ -133,7 +132,7 @@ void session_discard(struct session *s)
 
     s->must_discard = false;
     while (n > 0 && s->farewell_bytes < FAREWELL_BYTES) {
-        n = recv(s->unread_fd, piece, sizeof(piece), MSG_DONTWAIT);
+        n = client_fd_recv(s->unread_fd, piece, sizeof(piece), s->transport.refuses_fds);
         s->farewell_bytes += n > 0 ? (uint32_t)n : 0;
         if (share_step_is_over(&s->worker->shares))
             break; /* the watcher fires in the next turn */

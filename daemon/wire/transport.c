@@ -16,6 +16,8 @@
 
 #include "base/alloc.h"
 #include "daemon/wire/unread.h"
+#include "daemon/core/interrupt.h"
+#include "daemon/wire/client_fd.h"
 
 /* The last frame may have been waiting there while the block was full. */
 static void use_small_output(struct transport *t)
@@ -254,7 +256,7 @@ static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
 }
 
 int transport_init(struct transport *t, struct worker *w, struct quota *quota, int fd,
-                   const struct transport_ops *ops)
+                   bool takes_fds, const struct transport_ops *ops)
 {
     int size = IO_SOCKET_BUFFER;
 
@@ -268,6 +270,10 @@ int transport_init(struct transport *t, struct worker *w, struct quota *quota, i
     t->fd = fd;
     list_init(&t->passes);
     t->passed_fd = -1;
+    t->takes_fds = takes_fds;
+    t->refuses_fds = client_fd_refuses_descriptors(fd);
+    if (!takes_fds && !t->refuses_fds)
+        client_fd_refuse_descriptors(fd);
     /* The kernel gives as much as net.core.wmem_max allows; it does with less. */
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
     use_small_output(t);
@@ -292,8 +298,11 @@ static void drop_passed_fd(struct transport *t)
 {
     int fd = transport_take_fd(t);
 
-    if (fd >= 0)
-        close(fd);
+    if (fd < 0)
+        return;
+    interrupt_begin();
+    close(fd);
+    interrupt_end();
 }
 
 static void drop_input(struct transport *t)
@@ -348,7 +357,7 @@ void transport_deinit(struct transport *t)
 
     transport_drop_rest(t, fd);
     if (fd >= 0)
-        close(fd);
+        client_fd_close(fd);
 }
 
 int transport_leave(struct transport *t)
@@ -440,9 +449,13 @@ static ssize_t read_with_fd(struct transport *t, void *to, size_t len)
                          .msg_iovlen = 1,
                          .msg_control = &control,
                          .msg_controllen = CMSG_LEN(sizeof(int))};
-    ssize_t n = recvmsg(t->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    const struct cmsghdr *head = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
+    const struct cmsghdr *head;
+    ssize_t n;
 
+    interrupt_begin();
+    n = recvmsg(t->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    interrupt_end();
+    head = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
     if (!head || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS ||
         head->cmsg_len != CMSG_LEN(sizeof(int)))
         return n;
@@ -455,8 +468,7 @@ static ssize_t read_some(struct transport *t, void *to, size_t len)
 {
     if (t->takes_fds)
         return read_with_fd(t, to, len);
-    /* No control buffer: descriptors that a client sends are dropped by the kernel. */
-    return recv(t->fd, to, len, MSG_DONTWAIT);
+    return client_fd_recv(t->fd, to, len, t->refuses_fds);
 }
 
 int transport_fill(struct transport *t)

@@ -57,7 +57,8 @@ struct transport {
     uint16_t last_len;    /* of the last frame, in out_small behind a block that is full; 0: none */
     struct list passes;   /* in the order of their frames */
     int passed_fd;        /* that the client has sent; -1: none */
-    bool takes_fds;       /* else the kernel drops those */
+    bool takes_fds;       /* else the client cannot send one, or the kernel drops it */
+    bool refuses_fds;     /* none can ever have come (client_fd.h) */
     bool in_emptied;      /* the last read took all there was, and no more has come since */
     bool out_lost;        /* output goes nowhere: it is dropped */
     bool must_leave;      /* some of the output may not wait */
@@ -72,9 +73,12 @@ struct transport {
     uint64_t charged; /* by the kernel at least, for everything that was written */
 };
 
-/* Takes fd, which is non-blocking, on success. -ENOMEM. Reading starts with transport_resume(). */
+/*
+ * Takes fd, which is non-blocking, on success. -ENOMEM. Reading starts with transport_resume().
+ * takes_fds: what the client sends waits for transport_take_fd().
+ */
 int transport_init(struct transport *t, struct worker *w, struct quota *quota, int fd,
-                   const struct transport_ops *ops);
+                   bool takes_fds, const struct transport_ops *ops);
 void transport_deinit(struct transport *t); /* closes */
 /*
  * The same, but the descriptor is the caller's, and output that has not left stays for

@@ -349,7 +349,7 @@ def descriptors(path, peers):
             try:
                 wire.sock.sendmsg([Wire.sync(op)], rights)
             except OSError as error:
-                if error.errno != errno.ETOOMANYREFS:
+                if error.errno not in (errno.ETOOMANYREFS, errno.EPERM):  # the second since Linux 6.16
                     raise
                 wire.send(Wire.sync(op))
         ask(wire, MARKED)

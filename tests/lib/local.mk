@@ -28,10 +28,13 @@ libsuite_la_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 libsuite_la_SOURCES = tests/lib/suite.c tests/lib/suite.h
 endif
 
-# Runs a test, or a daemon, as on a kernel without SO_PEERPIDFD.
-check_PROGRAMS += tests/lib/no-peerpidfd
-tests_lib_no_peerpidfd_SOURCES = tests/lib/no_peerpidfd.c
+# Run a test, or a daemon, as on a kernel without SO_PEERPIDFD, or SO_PASSRIGHTS.
+check_PROGRAMS += tests/lib/no-peerpidfd tests/lib/no-passrights
+tests_lib_no_peerpidfd_SOURCES = tests/lib/no_socket_option.c
 tests_lib_no_peerpidfd_LDADD =
+tests_lib_no_passrights_SOURCES = tests/lib/no_socket_option.c
+tests_lib_no_passrights_CPPFLAGS = $(AM_CPPFLAGS) -DNO_PASSRIGHTS
+tests_lib_no_passrights_LDADD =
 
 # Preloaded into a daemon. An rpath, though it is not installed: libtool makes a shared object then.
 check_LTLIBRARIES += tests/lib/count-alloc.la

@@ -176,8 +176,7 @@ class Listener(DaemonTest):
         client = self.wire()
         self.assertFalse(client.welcome.verbs >> pb.VERB_LISTENER & 1)
         self.assertTrue(self.control.welcome.verbs >> pb.VERB_LISTENER & 1)
-        self.assertEqual(self.ask("web", self.socket("web").fileno(), wire=client)[0],
-                         pb.ERROR_OPERATION_NOT_SUPPORTED)
+        self.assertEqual(self.ask("web", wire=client)[0], pb.ERROR_OPERATION_NOT_SUPPORTED)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <linux/sockios.h>
 
+#include "daemon/wire/client_fd.h"
 #include "tests/sim/calls.h"
 #include "tests/sim/inbound.h"
 #include "tests/sim/kernel.h"
@@ -370,6 +371,8 @@ int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *len)
         number = SOCK_STREAM;
     else if (level == SOL_SOCKET && name == SO_DOMAIN)
         number = AF_UNIX;
+    else if (level == SOL_SOCKET && name == SO_PASSRIGHTS)
+        number = 0;
     else if (level == SOL_SOCKET && name == SO_ACCEPTCONN)
         number = file->kind == FILE_LISTENER;
     else

@@ -5,6 +5,7 @@
 /* The wrapped calls; tests/sim/wrapped has their names for the linker and for the gate. */
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -65,6 +66,8 @@ int __wrap_madvise(void *at, size_t length, int advice);
 int __wrap_eventfd(unsigned int count, int flags);
 int __wrap_timerfd_create(int clock, int flags);
 int __wrap_setitimer(int which, const struct itimerval *at, struct itimerval *before);
+sighandler_t __wrap_signal(int number, sighandler_t handler);
+int __wrap_sigprocmask(int how, const sigset_t *set, sigset_t *before);
 int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *at,
                            struct itimerspec *before);
 ssize_t __wrap_read(int fd, void *data, size_t len);

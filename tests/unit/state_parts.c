@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -443,15 +442,8 @@ static int on_listener(void *data, const struct state_listener *listener)
     return 0;
 }
 
-/* As the daemon has one: netsock_close_lent() sets a timer. */
-static void on_alarm(int number)
-{
-    (void)number;
-}
-
 void taker_init(struct taker *t)
 {
-    signal(SIGALRM, on_alarm);
     memset(t, 0, sizeof(*t));
     t->core = core_new();
     t->core->worker.next_id = 10;

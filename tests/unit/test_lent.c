@@ -5,7 +5,6 @@
  */
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -13,11 +12,6 @@
 
 #include "daemon/net/tcp.h"
 #include "tests/lib/suite.h"
-
-static void on_alarm(int number)
-{
-    (void)number;
-}
 
 /* Over which something has still to go, and cannot: its peer does not read. */
 static int stuck(int *ret_peer)
@@ -46,7 +40,6 @@ START_TEST(test_s70_a_linger_time_that_comes_right_before_the_close_stops_nobody
     const struct linger hour = {.l_onoff = 1, .l_linger = 3600};
     int peer, fd = stuck(&peer);
 
-    signal(SIGALRM, on_alarm);
     ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &hour, sizeof(hour)), 0);
     netsock_close_lent(fd);
     ck_assert_int_eq(fcntl(fd, F_GETFD), -1);
@@ -65,7 +58,6 @@ START_TEST(test_s70_what_cannot_be_dissolved_is_shut_down)
     int ends[2], held;
     char byte;
 
-    signal(SIGALRM, on_alarm);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
     held = dup(ends[0]);
     netsock_adopt(&ns, ends[0], false);
@@ -85,7 +77,6 @@ START_TEST(test_s70_nothing_is_interrupted_afterwards)
     struct itimerval left;
     int peer, fd = stuck(&peer);
 
-    signal(SIGALRM, on_alarm);
     netsock_close_lent(dup(fd));
     ck_assert_int_eq(getitimer(ITIMER_REAL, &left), 0);
     ck_assert(left.it_value.tv_sec == 0 && left.it_value.tv_usec == 0);
