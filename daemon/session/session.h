@@ -108,10 +108,9 @@ struct session {
     struct unread_mark lent_mark, descriptors_mark; /* of those that are perhaps not fetched */
     struct list lend_waiters;                       /* connects that wait until some are fetched */
     struct deadline lend_look;                      /* whether they are */
-    uint32_t lend_look_ms;
-    int unread_fd;              /* the session has ended, its client has not read all; -1: none */
-    struct ev_io farewell_io;   /* what that still writes is discarded */
-    uint32_t farewell_bytes;    /* so much of it */
+    int unread_fd;            /* the session has ended, its client has not read all; -1: none */
+    struct ev_io farewell_io; /* what that still writes is discarded */
+    uint32_t lend_look_ms, farewell_bytes; /* the second: so much of it */
     bool keeps_buffers;         /* until the client has closed its end, or a bound is reached */
     struct status_page *status; /* NULL: the client has not asked for it */
     uint64_t shared;            /* bytes of all buffers */

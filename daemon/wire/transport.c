@@ -80,10 +80,7 @@ static ssize_t send_fd_pass(struct transport *t, int fd, size_t len, const struc
     return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/*
- * Where too many descriptors are on their way, perhaps of another program of our user, the frame
- * goes without: the client sees that it is missing.
- */
+/* Where too many are on their way, perhaps another program's of our user, the client misses it. */
 static ssize_t send_with_pass(struct transport *t, int fd, size_t len, struct fd_pass *pass)
 {
     ssize_t n = send_fd_pass(t, fd, len, pass);
@@ -298,11 +295,8 @@ static void drop_passed_fd(struct transport *t)
 {
     int fd = transport_take_fd(t);
 
-    if (fd < 0)
-        return;
-    interrupt_begin();
-    close(fd);
-    interrupt_end();
+    if (fd >= 0)
+        client_fd_close(fd);
 }
 
 static void drop_input(struct transport *t)
