@@ -90,6 +90,7 @@ sim_found = \
 	tests/sim/found/watched-since-a-restart.sim \
 	tests/sim/found/end-behind-a-late-connect.sim \
 	tests/sim/found/socket-of-the-last-callback.sim \
+	tests/sim/found/datagram-whose-time-is-over.sim \
 	tests/sim/found/datagrams-of-the-last-callback.sim \
 	tests/sim/found/end-before-a-lost-slice.sim \
 	tests/sim/found/datagram-without-a-block.sim \
