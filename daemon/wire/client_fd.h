@@ -27,6 +27,8 @@ bool client_fd_refuses_descriptors(int fd);
 
 /* recv() without waiting, which drops the descriptors that come. refuses: what is said above. */
 ssize_t client_fd_recv(int fd, void *to, size_t len, bool refuses);
+/* The same, but the first descriptor is kept, if one has come. */
+ssize_t client_fd_recv_taking(int fd, void *to, size_t len, int *ret_taken);
 void client_fd_close(int fd);
 
 #endif

@@ -431,38 +431,20 @@ static int prepare_input(struct transport *t)
     return 0;
 }
 
-/* One descriptor waits at a time; of more than one in a message the kernel drops the others. */
-static ssize_t read_with_fd(struct transport *t, void *to, size_t len)
-{
-    union {
-        struct cmsghdr head;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct iovec data = {to, len};
-    struct msghdr msg = {.msg_iov = &data,
-                         .msg_iovlen = 1,
-                         .msg_control = &control,
-                         .msg_controllen = CMSG_LEN(sizeof(int))};
-    const struct cmsghdr *head;
-    ssize_t n;
-
-    interrupt_begin();
-    n = recvmsg(t->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    interrupt_end();
-    head = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
-    if (!head || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS ||
-        head->cmsg_len != CMSG_LEN(sizeof(int)))
-        return n;
-    drop_passed_fd(t);
-    memcpy(&t->passed_fd, CMSG_DATA(head), sizeof(int));
-    return n;
-}
-
+/* One descriptor waits at a time. */
 static ssize_t read_some(struct transport *t, void *to, size_t len)
 {
-    if (t->takes_fds)
-        return read_with_fd(t, to, len);
-    return client_fd_recv(t->fd, to, len, t->refuses_fds);
+    int taken = -1;
+    ssize_t n;
+
+    if (!t->takes_fds)
+        return client_fd_recv(t->fd, to, len, t->refuses_fds);
+    n = client_fd_recv_taking(t->fd, to, len, &taken);
+    if (taken < 0)
+        return n;
+    drop_passed_fd(t);
+    t->passed_fd = taken;
+    return n;
 }
 
 int transport_fill(struct transport *t)
