@@ -71,7 +71,12 @@ static asock_op *pick(asock_socket *socket, enum flow *why)
     bool is_connect = control && control->operation == ASOCK_OPERATION_CONNECT;
 
     *why = FLOW_OK;
-    if (!(is_connect && (is_before(receive, control) || is_before(send, control))) &&
+    /*
+     * Receives before a connect were of no connection. Those of datagrams are the next one's, too,
+     * and would wait without end if more of them wait than may leave.
+     */
+    if (!(is_connect &&
+          ((!socket->is_datagram && is_before(receive, control)) || is_before(send, control))) &&
         may_go(control, why))
         return control;
     if (receive && !(control && control->seq < receive->seq) && may_go(receive, why))
