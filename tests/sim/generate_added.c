@@ -64,12 +64,17 @@ static void of_datagrams(struct program *program)
         program->steps[program->count++] = *step;
         if (step->inside || !begins || salt % 2)
             continue;
-        for (unsigned int k = 0; k < sizeof(scene) / sizeof(scene[0]); k++) {
-            salt = sim_mix(salt, k);
-            if (salt % 6 == 0 || program->count == STEPS_MAX)
-                continue;
-            program_add_step(program, scene[k], salt / 6);
-            program->steps[program->count - 1].a = scene[k] == STEP_SETTLE ? 200 : step->a;
+        for (unsigned int k = 0; k < sizeof(scene) / sizeof(scene[0]);
+             k++, salt = sim_mix(salt, k)) {
+            /* Now and then so many receives that some wait in the library. */
+            bool are_many = scene[k] == STEP_DATAGRAM_RECEIVE && salt / 6 % 8 == 0;
+
+            for (unsigned int n = are_many ? 40 : salt % 6 > 0; n > 0; n--) {
+                if (program->count == STEPS_MAX)
+                    break;
+                program_add_step(program, scene[k], sim_mix(salt / 6, n));
+                program->steps[program->count - 1].a = scene[k] == STEP_SETTLE ? 200 : step->a;
+            }
         }
     }
 }
