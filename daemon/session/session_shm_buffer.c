@@ -321,24 +321,27 @@ void session_release_buffers(struct session *s)
     emptier_ask(emptier, &s->status->mark);
 }
 
-static int take_slice(struct session *s, const struct segment *segment, struct slices *to)
+static int take_slice(struct session *s, const struct segment *segment, struct slices *to,
+                      bool is_charged)
 {
     struct session_buffer *buffer = session_buffer(s, segment->buffer);
 
     if (!buffer || segment->offset > buffer->shm->length ||
         segment->length > buffer->shm->length - segment->offset)
         return ERR_INVALID_ARGUMENT;
-    return slices_append(s->worker, to, buffer->shm, segment->offset, segment->length) < 0
+    return slices_append(s->worker, to, buffer->shm, segment->offset, segment->length, is_charged) <
+                   0
                ? ERR_NO_BUFFER_SPACE
                : 0;
 }
 
-int session_take_slices(struct session *s, const struct segments *segments, struct slices *ret)
+int session_take_slices(struct session *s, const struct segments *segments, bool is_credit,
+                        struct slices *ret)
 {
     int err = 0;
 
     for (uint32_t i = 0; i < segments->count && err == 0; i++)
-        err = take_slice(s, &segments->at[i], ret);
+        err = take_slice(s, &segments->at[i], ret, is_credit || i > 0);
     if (err != 0)
         slices_drop(s->worker, ret);
     return err;

@@ -49,6 +49,7 @@ int session_restore_status(struct session *s, int fd);
 void session_resume_buffers(struct session *s);
 
 /* 0; ERR_INVALID_ARGUMENT: one of them is out of its range; ERR_NO_BUFFER_SPACE: no memory. */
-int session_take_slices(struct session *s, const struct segments *segments, struct slices *ret);
+int session_take_slices(struct session *s, const struct segments *segments, bool is_credit,
+                        struct slices *ret);
 
 #endif

@@ -239,7 +239,8 @@ int shared_restore_slices(struct state_restorer *r, struct op *op, const Asockd_
 
         if (buffer && buffer->shm && slice->offset <= buffer->shm->length &&
             slice->length <= buffer->shm->length - slice->offset)
-            e = slices_append(s->worker, &op->slices, buffer->shm, slice->offset, slice->length);
+            e = slices_append(s->worker, &op->slices, buffer->shm, slice->offset, slice->length,
+                              i > 0);
         else if (!s->is_unfit)
             e = restore_fail(r, "an op refers to memory that does not exist");
     }

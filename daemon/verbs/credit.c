@@ -29,7 +29,7 @@ int verb_credit(struct op *op, const struct call *call)
         return ERR_INVALID_ARGUMENT;
     if (target && target->slices.count + r->credit.segments.count > CODEC_SEGMENTS_MAX)
         return ERR_NO_BUFFER_SPACE;
-    err = session_take_slices(op->session, &r->credit.segments, &op->slices);
+    err = session_take_slices(op->session, &r->credit.segments, true, &op->slices);
     if (err != 0)
         return err;
     if (target) {

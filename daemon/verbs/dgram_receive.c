@@ -407,7 +407,7 @@ int dgram_receive(struct op *op, const struct call *call)
 
     if (flags & RECEIVE_WAIT_ALL)
         return ERR_INVALID_ARGUMENT;
-    err = session_take_slices(op->session, &r->receive.segments, &op->slices);
+    err = session_take_slices(op->session, &r->receive.segments, false, &op->slices);
     if (err != 0)
         return err;
     op->receive_flags = (uint8_t)flags;

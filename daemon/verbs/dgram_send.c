@@ -373,7 +373,7 @@ int dgram_send(struct op *op, const struct call *call)
     int err = check(op->session, sock, call);
 
     if (err == 0 && r->send.segments.count > 0)
-        err = session_take_slices(op->session, &r->send.segments, &op->slices);
+        err = session_take_slices(op->session, &r->send.segments, false, &op->slices);
     if (err != 0)
         return err;
     op->class = &send_class;

@@ -447,7 +447,7 @@ int verb_receive(struct op *op, const struct call *call)
     if (err == 0 && op->sock->more->dgram)
         return dgram_receive(op, call);
     if (err == 0 && !op->is_small)
-        err = session_take_slices(op->session, &r->receive.segments, &op->slices);
+        err = session_take_slices(op->session, &r->receive.segments, false, &op->slices);
     if (err != 0)
         return err;
     op->class = r->receive.flags & RECEIVE_MULTISHOT ? &shot_class : &receive_class;

@@ -22,7 +22,7 @@ static int send_reference(struct op *op, const struct call *call)
 
     if (call->payload_len > 0 || r->send.more || r->send.total_len > 0)
         return ERR_INVALID_ARGUMENT;
-    err = session_take_slices(op->session, &r->send.segments, &op->slices);
+    err = session_take_slices(op->session, &r->send.segments, false, &op->slices);
     if (err != 0)
         return err;
     send_begin_reference(op, call->payload, r->timeout_ms);

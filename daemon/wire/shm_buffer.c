@@ -229,11 +229,11 @@ void shm_buffer_release(struct shm_buffer *shm)
 /* ---- slices ---- */
 
 int slices_append(struct worker *w, struct slices *slices, struct shm_buffer *shm, uint64_t offset,
-                  uint64_t length)
+                  uint64_t length, bool is_charged)
 {
     struct slice *slice = w->spare_slices;
 
-    if (quota_charge(shm->quota, QUOTA_MEMORY, MEMORY_SLICE) < 0)
+    if (is_charged && quota_charge(shm->quota, QUOTA_MEMORY, MEMORY_SLICE) < 0)
         return -EDQUOT;
     if (slice) {
         w->spare_slices = slice->next;
@@ -241,11 +241,12 @@ int slices_append(struct worker *w, struct slices *slices, struct shm_buffer *sh
     } else {
         slice = mem_alloc(sizeof(*slice));
         if (!slice) {
-            quota_uncharge(shm->quota, QUOTA_MEMORY, MEMORY_SLICE);
+            if (is_charged)
+                quota_uncharge(shm->quota, QUOTA_MEMORY, MEMORY_SLICE);
             return -ENOMEM;
         }
     }
-    *slice = (struct slice){NULL, shm, offset, length};
+    *slice = (struct slice){NULL, shm, offset, length, is_charged};
     shm_buffer_use(shm);
     if (slices->last)
         slices->last->next = slice;
@@ -277,7 +278,8 @@ void slices_drop_first(struct worker *w, struct slices *slices)
     if (!slices->first)
         slices->last = NULL;
     slices->count--;
-    quota_uncharge(slice->shm->quota, QUOTA_MEMORY, MEMORY_SLICE);
+    if (slice->is_charged)
+        quota_uncharge(slice->shm->quota, QUOTA_MEMORY, MEMORY_SLICE);
     shm_buffer_unuse(slice->shm);
     if (w->spare_slice_count >= LIMIT_SLICES_SPARE) {
         mem_free(slice);

@@ -77,6 +77,7 @@ struct slice {
     struct slice *next;
     struct shm_buffer *shm;
     uint64_t offset, length;
+    bool is_charged;
 };
 
 struct slices {
@@ -84,9 +85,12 @@ struct slices {
     uint32_t count;
 };
 
-/* -ENOMEM, -EDQUOT: nothing is added. The segment lies within shared. */
+/*
+ * -ENOMEM, -EDQUOT: nothing is added. The segment lies within shared. is_charged: it is none of
+ * those that an op has with its grant.
+ */
 int slices_append(struct worker *w, struct slices *slices, struct shm_buffer *shm, uint64_t offset,
-                  uint64_t length);
+                  uint64_t length, bool is_charged);
 /* All of `more` goes to the end; `more` is empty then. */
 void slices_splice(struct slices *slices, struct slices *more);
 void slices_drop_first(struct worker *w, struct slices *slices);

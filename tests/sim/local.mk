@@ -86,6 +86,7 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 
 # Programs that found something once, minimised.
 sim_found = \
+	tests/sim/found/reference-without-memory.sim \
 	tests/sim/found/receives-before-a-connect.sim \
 	tests/sim/found/accept-that-waits-at-a-disconnect.sim \
 	tests/sim/found/watched-since-a-restart.sim \
