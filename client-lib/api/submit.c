@@ -362,20 +362,37 @@ int asock_shutdown(asock_socket *socket, asock_op *op, enum asock_how how)
     return leave_submit(socket->context, 0, r);
 }
 
+/* What cuts the stream aborts a disconnect behind it: one that waits is in front of the cut. */
+static uint32_t disconnect_error(const asock_socket *socket)
+{
+    uint32_t error = known_error(socket, ASOCK_OPERATION_DISCONNECT, 0);
+
+    if (error)
+        return error;
+    if (!asock_session_may_use(socket->context, VERB_DISCONNECT))
+        return ERR_OPERATION_NOT_SUPPORTED;
+    list_for_each (&socket->sends, it)
+        if (socket->is_send_broken &&
+            container_of(it, asock_op, queue_node)->operation == ASOCK_OPERATION_DISCONNECT)
+            return ERR_ALREADY_IN_PROGRESS;
+    return 0;
+}
+
 /* Its place is behind the sends, which do not matter any more if the stream is known to be cut. */
 int asock_disconnect(asock_socket *socket, asock_op *op)
 {
     int r = enter_socket(socket, op);
+    uint32_t error;
 
     if (r < 0)
         return r;
-    op->how = 0;
-    if (!known_error(socket, ASOCK_OPERATION_DISCONNECT, 0) &&
-        !asock_session_may_use(socket->context, VERB_DISCONNECT))
-        r = settle(op, socket, ASOCK_OPERATION_DISCONNECT, ERR_OPERATION_NOT_SUPPORTED);
+    op->how = socket->is_send_broken;
+    error = disconnect_error(socket);
+    if (error)
+        r = settle(op, socket, ASOCK_OPERATION_DISCONNECT, error);
     else
         r = queue_or_settle(op, socket, ASOCK_OPERATION_DISCONNECT,
-                            socket->is_send_broken ? &socket->controls : &socket->sends);
+                            op->how ? &socket->controls : &socket->sends);
     return leave_submit(socket->context, 0, r);
 }
 

@@ -135,6 +135,21 @@ static bool is_end_of_connection(const asock_op *op, uint32_t error)
     return error == ERR_CONNECTION_RESET || error == ERR_CONNECTION_ABORTED;
 }
 
+/* Others may have left before it. */
+static void forget_disconnect(asock_socket *socket, const asock_op *disconnect)
+{
+    if (socket->disconnect_seq != disconnect->seq)
+        return;
+    socket->disconnect_seq = 0;
+    list_for_each (&socket->ops, it) {
+        const asock_op *op = container_of(it, asock_op, flight_node);
+
+        if (op != disconnect && op->operation == ASOCK_OPERATION_DISCONNECT &&
+            op->state == OP_SENT && op->seq > socket->disconnect_seq)
+            socket->disconnect_seq = op->seq;
+    }
+}
+
 void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes)
 {
     asock_socket *socket = op->socket;
@@ -146,6 +161,8 @@ void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes)
     if (op->state != OP_WAITING && socket) {
         socket->connects -= op->operation == ASOCK_OPERATION_CONNECT;
         socket->receives -= op->operation == ASOCK_OPERATION_RECEIVE;
+        if (op->operation == ASOCK_OPERATION_DISCONNECT)
+            forget_disconnect(socket, op);
         asock_socket_kick(socket);
     }
     if (socket && socket->barrier == op)

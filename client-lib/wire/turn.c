@@ -63,11 +63,35 @@ static bool may_go(const asock_op *op, enum flow *why)
     return r == FLOW_OK;
 }
 
+/*
+ * Would it come behind a DISCONNECT that was submitted later? It waits for its answer: the daemon
+ * may have ended the connection by now, and the op would be of the next one.
+ */
+static bool is_late(const asock_op *op)
+{
+    return op && op->seq < op->socket->disconnect_seq;
+}
+
+/* A datagram socket's sends have left before a DISCONNECT does. */
+static asock_op *first_send(const asock_socket *socket)
+{
+    asock_op *send = list_first(&socket->sends, asock_op, queue_node);
+
+    return !socket->is_datagram && is_late(send) ? NULL : send;
+}
+
+static asock_op *first_receive(const asock_socket *socket)
+{
+    asock_op *receive = list_first(&socket->receives_waiting, asock_op, queue_node);
+
+    return is_late(receive) ? NULL : receive;
+}
+
 static asock_op *pick(asock_socket *socket, enum flow *why)
 {
     asock_op *control = list_first(&socket->controls, asock_op, queue_node);
-    asock_op *receive = list_first(&socket->receives_waiting, asock_op, queue_node);
-    asock_op *send = list_first(&socket->sends, asock_op, queue_node);
+    asock_op *receive = first_receive(socket);
+    asock_op *send = first_send(socket);
     bool is_connect = control && control->operation == ASOCK_OPERATION_CONNECT;
 
     *why = FLOW_OK;
@@ -166,6 +190,12 @@ static void fill_option(const asock_op *op, struct request *request)
     }
 }
 
+/* A send that ended in the library behind a disconnect cuts nothing of what that ends. */
+static bool is_cut(const asock_op *op)
+{
+    return op->how && op->socket->is_send_broken;
+}
+
 static void fill(const asock_op *op, struct request *request)
 {
     switch (op->operation) {
@@ -199,7 +229,7 @@ static void fill(const asock_op *op, struct request *request)
         break;
     case ASOCK_OPERATION_DISCONNECT:
         request->verb = VERB_DISCONNECT;
-        request->disconnect.abort = op->socket->is_send_broken;
+        request->disconnect.abort = is_cut(op);
         break;
     default:
         fill_option(op, request);
@@ -245,6 +275,8 @@ static void left(asock_op *op)
         socket->connects++;
     if (op->operation == ASOCK_OPERATION_RECEIVE)
         socket->receives++;
+    if (op->operation == ASOCK_OPERATION_DISCONNECT && (socket->is_datagram || is_cut(op)))
+        socket->disconnect_seq = op->seq;
     if (op->is_quiet)
         list_append(op->operation == ASOCK_OPERATION_SEND ? &socket->quiet_sends
                                                           : &socket->quiet_options,

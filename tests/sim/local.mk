@@ -86,6 +86,8 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 
 # Programs that found something once, minimised.
 sim_found = \
+	tests/sim/found/receive-behind-a-disconnect.sim \
+	tests/sim/found/second-disconnect-of-a-cut-stream.sim \
 	tests/sim/found/reference-without-memory.sim \
 	tests/sim/found/receives-before-a-connect.sim \
 	tests/sim/found/accept-that-waits-at-a-disconnect.sim \

@@ -5,6 +5,7 @@
 lib_unit_tests = \
 	tests/unit/test_lib_wire.unit \
 	tests/unit/test_lib_flow.unit \
+	tests/unit/test_lib_disconnect.unit \
 	tests/unit/test_lib_grant.unit \
 	tests/unit/test_lib_reply.unit \
 	tests/unit/test_lib_op.unit \
@@ -21,6 +22,8 @@ tests_unit_test_lib_wire_unit_SOURCES = tests/unit/test_lib_wire.c $(FAKE_DAEMON
 tests_unit_test_lib_wire_unit_LDADD = $(LIB_TEST_LIBS)
 tests_unit_test_lib_flow_unit_SOURCES = tests/unit/test_lib_flow.c $(FAKE_DAEMON)
 tests_unit_test_lib_flow_unit_LDADD = $(LIB_TEST_LIBS)
+tests_unit_test_lib_disconnect_unit_SOURCES = tests/unit/test_lib_disconnect.c $(FAKE_DAEMON)
+tests_unit_test_lib_disconnect_unit_LDADD = $(LIB_TEST_LIBS)
 tests_unit_test_lib_grant_unit_SOURCES = tests/unit/test_lib_grant.c tests/unit/clock_ahead.h $(FAKE_DAEMON)
 tests_unit_test_lib_grant_unit_LDADD = $(LIB_TEST_LIBS)
 tests_unit_test_lib_reply_unit_SOURCES = tests/unit/test_lib_reply.c $(FAKE_DAEMON)

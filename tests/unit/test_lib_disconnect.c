@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What may leave while the daemon ends a connection (S73), and what must not reach the next one. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+
+#include "tests/lib/suite.h"
+#include "tests/unit/fake_daemon.h"
+
+#define RECEIVES 40
+#define WINDOW 65536u
+
+TEST_FIXTURE_TIMEOUT(fake_setup, fake_teardown, 120);
+
+static asock_op *connect_op(void)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(80)};
+    asock_op *op = fake_op(NULL, 0);
+
+    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ck_assert_int_eq(asock_op_set_endpoint(op, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    return op;
+}
+
+static asock_socket *datagram_socket(void)
+{
+    asock_socket *socket;
+
+    fake.verbs = UINT64_MAX;
+    fake_welcome(0, 16, 0, 0);
+    ck_assert_int_eq(asock_socket_new_udp(fake.context, AF_INET, &socket), 0);
+    return socket;
+}
+
+/* More than may leave. Returns how many have left; the last one is fake.request. */
+static int receive_many(asock_socket *socket, asock_op **ops, char *bytes)
+{
+    int count;
+
+    for (int i = 0; i < RECEIVES; i++) {
+        ops[i] = fake_op(bytes + i, 1);
+        ck_assert_int_eq(asock_receive(socket, ops[i]), 1);
+    }
+    count = fake_drop(RECEIVES + 1);
+    ck_assert_int_lt(count, RECEIVES);
+    ck_assert_uint_eq(fake.request.verb, VERB_RECEIVE);
+    return count;
+}
+
+static void forget(asock_op **ops, int count)
+{
+    for (int i = 0; i < count; i++)
+        asock_op_unref(ops[i]);
+}
+
+/*
+ * The daemon ends the receives that it has, and then the connection. What waits here is read about
+ * in two steps: it must not leave in between. If the connection stays, it leaves then.
+ */
+START_LOOP_TEST(test_s73_a_late_receive_does_not_reach_the_next_connection, 0, 2)
+{
+    asock_socket *socket = datagram_socket();
+    asock_op *ops[RECEIVES], *connect = connect_op(), *disconnect = fake_op(NULL, 0);
+    struct request last, end;
+    char bytes[RECEIVES], byte;
+    asock_op *next = fake_op(&byte, 1);
+    int left;
+
+    ck_assert_int_eq(asock_connect(socket, connect), 1);
+    fake_expect(VERB_OPEN);
+    fake_complete_free(fake_expect(VERB_CONNECT), 0, 0, 0, 2);
+    ck_assert_int_eq(fake_end(connect), ASOCK_SUCCESS);
+    left = receive_many(socket, ops, bytes);
+    last = fake.request;
+    ck_assert_int_eq(asock_disconnect(socket, disconnect), 1);
+    end = *fake_expect(VERB_DISCONNECT);
+    fake_complete(&last, ERR_OPERATION_ABORTED, 0);
+    ck_assert_int_eq(fake_end(ops[left - 1]), ASOCK_OPERATION_ABORTED);
+    ck_assert(fake_is_silent());
+    fake_complete_free(&end, _i ? ERR_TIMED_OUT : 0, 0, 0, 0);
+    ck_assert_int_eq(fake_end(disconnect), _i ? ASOCK_TIMED_OUT : ASOCK_SUCCESS);
+    for (int i = left; i < RECEIVES; i++)
+        ck_assert_int_eq(asock_op_is_pending(ops[i]), _i);
+    if (!_i)
+        ck_assert_int_eq(asock_receive(socket, next), 1);
+    fake_expect(VERB_RECEIVE);
+    forget(ops, RECEIVES);
+    asock_op_unref(connect);
+    asock_op_unref(disconnect);
+    asock_op_unref(next);
+    asock_socket_unref(socket);
+}
+END_TEST
+
+/* A connection with a send of which half has left, and what is to come behind it. */
+struct half {
+    asock_socket *socket;
+    asock_op *send;
+    struct request piece;
+    char *data;
+};
+
+static struct half half_sent(void)
+{
+    struct half half;
+
+    fake.verbs = UINT64_MAX;
+    fake_welcome(0, 0, WINDOW, 0);
+    half.data = calloc(2, WINDOW);
+    half.socket = fake_connected();
+    half.send = fake_op(half.data, 2 * (size_t)WINDOW);
+    ck_assert_int_eq(asock_send(half.socket, half.send), 1);
+    half.piece = *fake_expect(VERB_SEND);
+    ck_assert(half.piece.send.more);
+    ck_assert(fake_is_silent());
+    return half;
+}
+
+/* A send that times out in the library. */
+static void cut(const struct half *half)
+{
+    char data[4] = "late";
+    asock_op *late = fake_op(data, sizeof(data));
+
+    ck_assert_int_eq(asock_op_set_timeout(late, 1), 0);
+    ck_assert_int_eq(asock_send(half->socket, late), 1);
+    ck_assert_int_eq(fake_end(late), ASOCK_TIMED_OUT);
+    asock_op_unref(late);
+}
+
+static void forget_half(struct half *half)
+{
+    asock_op_unref(half->send);
+    asock_socket_unref(half->socket);
+    fake.context = asock_context_unref(fake.context);
+    free(half->data);
+}
+
+/* What was to be sent behind the first one cuts nothing of what that ends. */
+START_TEST(test_s73_a_second_disconnect_does_not_pass_the_first)
+{
+    struct half half = half_sent();
+    asock_op *first = fake_op(NULL, 0), *second = fake_op(NULL, 0);
+
+    ck_assert_int_eq(asock_disconnect(half.socket, first), 1);
+    cut(&half);
+    ck_assert_int_eq(asock_disconnect(half.socket, second), 1);
+    ck_assert_int_eq(fake_end(second), ASOCK_ALREADY_IN_PROGRESS);
+    ck_assert(fake_is_silent());
+    fake_room(asock_socket_get_id(half.socket), WINDOW);
+    ck_assert(!fake_expect(VERB_SEND)->send.more);
+    ck_assert(!fake_expect(VERB_DISCONNECT)->disconnect.abort);
+    fake_complete_free(&half.piece, 0, 2 * (uint64_t)WINDOW, WINDOW, 1);
+    fake_complete_free(&fake.request, 0, 0, 0, 0);
+    ck_assert_int_eq(fake_end(half.send), ASOCK_SUCCESS);
+    ck_assert_int_eq(fake_end(first), ASOCK_SUCCESS);
+    asock_op_unref(first);
+    asock_op_unref(second);
+    forget_half(&half);
+}
+END_TEST
+
+/* Nor does what waits in front of the cut. */
+START_TEST(test_s73_a_cut_stream_sends_nothing_behind_its_disconnect)
+{
+    struct half half = half_sent();
+    asock_op *shut = fake_op(NULL, 0), *disconnect = fake_op(NULL, 0);
+    struct request end;
+
+    ck_assert_int_eq(asock_shutdown(half.socket, shut, ASOCK_SHUTDOWN_SEND), 1);
+    cut(&half);
+    ck_assert_int_eq(asock_disconnect(half.socket, disconnect), 1);
+    end = *fake_expect(VERB_DISCONNECT);
+    ck_assert(end.disconnect.abort);
+    fake_complete_free(&half.piece, ERR_OPERATION_ABORTED, 0, WINDOW, 1);
+    ck_assert_int_eq(fake_end(half.send), ASOCK_OPERATION_ABORTED);
+    ck_assert(fake_expect(VERB_SEND)->send.abandon);
+    ck_assert(fake_is_silent());
+    fake_complete_free(&end, ERR_CONNECTION_RESET, 0, 0, 0);
+    ck_assert_int_eq(fake_end(disconnect), ASOCK_CONNECTION_RESET);
+    ck_assert_int_eq(asock_op_get_error(shut), ASOCK_OPERATION_ABORTED);
+    ck_assert(fake_is_silent());
+    asock_op_unref(shut);
+    asock_op_unref(disconnect);
+    forget_half(&half);
+}
+END_TEST
