@@ -53,6 +53,28 @@ static void forget(asock_op **ops, int count)
         asock_op_unref(ops[i]);
 }
 
+/* The connect leaves: else nothing on this socket could ever leave again. */
+START_TEST(test_s66_a_connect_of_datagrams_passes_receives_that_wait)
+{
+    asock_socket *socket = datagram_socket();
+    asock_op *ops[RECEIVES], *connect = connect_op();
+    char bytes[RECEIVES], byte = 'd';
+    asock_op *send = fake_op(&byte, 1);
+
+    receive_many(socket, ops, bytes);
+    ck_assert_int_eq(asock_connect(socket, connect), 1);
+    ck_assert_int_eq(asock_send(socket, send), 1);
+    fake_complete(fake_expect(VERB_CONNECT), 0, 0);
+    fake_complete_free(fake_expect(VERB_SEND), 0, 1, 1, 1);
+    ck_assert_int_eq(fake_end(connect), ASOCK_SUCCESS);
+    ck_assert_int_eq(fake_end(send), ASOCK_SUCCESS);
+    forget(ops, RECEIVES);
+    asock_op_unref(connect);
+    asock_op_unref(send);
+    asock_socket_unref(socket);
+}
+END_TEST
+
 /*
  * The daemon ends the receives that it has, and then the connection. What waits here is read about
  * in two steps: it must not leave in between. If the connection stays, it leaves then.
