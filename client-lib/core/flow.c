@@ -53,8 +53,11 @@ static enum flow check_op(const asock_socket *socket, int operation)
     const asock_context *context = socket->context;
     const struct welcome *limits = &context->limits;
     uint64_t pool = limits->ops - (uint64_t)context->op_share * limits->sockets;
+    /* Its receives may be more than it would get now, if it was alone before. */
+    bool has_only_receives = operation != ASOCK_OPERATION_RECEIVE &&
+                             socket->held_ops <= socket->receives;
     uint64_t most = allowed(pool, context->op_share, context->excess_ops, socket->held_ops,
-                            FLOW_OPS, is_alone(context));
+                            FLOW_OPS, has_only_receives || is_alone(context));
 
     if (socket->held_ops >= limits->socket_ops)
         return FLOW_SOCKET;

@@ -143,6 +143,36 @@ START_TEST(test_ops_beyond_the_limit_wait_in_the_library)
 }
 END_TEST
 
+/* Alone, a socket may have more receives than beside another one; its send goes all the same. */
+START_TEST(test_s51_a_send_leaves_beside_receives_of_a_socket_that_was_alone)
+{
+    enum { COUNT = 60 };
+    static asock_op *ops[COUNT];
+    char c[COUNT], d = 'd';
+    asock_socket *socket, *other;
+    asock_op *send = fake_op(&d, 1);
+
+    fake_welcome(0, 64, 0, 0);
+    socket = fake_connected();
+    for (int i = 0; i < COUNT; i++) {
+        ops[i] = fake_op(&c[i], 1);
+        ck_assert_int_eq(asock_receive(socket, ops[i]), 1);
+    }
+    fake_drop(COUNT);
+    other = fake_socket();
+    ck_assert_int_eq(asock_send(socket, send), 1);
+    fake_complete(fake_expect(VERB_SEND), 0, 1);
+    ck_assert_int_eq(fake_end(send), ASOCK_SUCCESS);
+    fake.context = asock_context_ref(fake.context);
+    for (int i = 0; i < COUNT; i++)
+        asock_op_unref(ops[i]);
+    asock_op_unref(send);
+    asock_socket_unref(other);
+    asock_socket_unref(socket);
+    asock_context_unref(fake.context);
+}
+END_TEST
+
 START_TEST(test_receives_leave_room_for_a_send)
 {
     enum { COUNT = 100 };
