@@ -81,9 +81,10 @@
 /*
  * What is charged as memory, beside queued bytes and blocks: the sizes of our structures, rounded
  * up as malloc() does. A session includes its buffers of IO_SMALL. An op includes its deadline, a
- * piece of payload and its first slice. A socket includes the bytes that may always be queued for it, whatever the
- * session's other sockets have queued, what it has of a datagram socket and of one that is bound,
- * and one connect in progress; they are part of the grant. A closing socket is charged separately.
+ * piece of payload and its first slice. A socket includes the bytes that may always be queued for
+ * it, whatever the session's other sockets have queued, what it has of a datagram socket and of one
+ * that is bound, and one connect in progress; they are part of the grant. A closing socket is
+ * charged separately.
  */
 #define MEMORY_SESSION (16u * 1024u)
 #define MEMORY_SLOT 32u

@@ -11,7 +11,7 @@ import unittest
 
 from nameserver import A, AAAA, Name, NameServer
 from quotas import GREEDY, QUIET, RETURNING, QuotaTest, connect_as
-from wire import Ended, Wire, pb, request
+from wire import Ended, Wire, pb, request, segment
 
 
 class Clients(QuotaTest):
@@ -350,9 +350,8 @@ class Sockets(QuotaTest):
 class Tight(QuotaTest):
     config = "[Limits]\nTotalMemory=2M\n"
 
-    def test_s49_a_connect_within_the_grant_needs_no_memory_that_others_may_take(self):
+    def fill(self, wire):
         """Restrictions, in frames that need no large block, take what is left, down to less than a connect takes."""
-        wire = self.client(sockets=2)
         filler, is_full = 1024, False
         while not is_full:
             rules = b"[Rules]\nAllow=tcp 127.0.0.1 1-65535 +loopback\n" + b"#\n" * filler
@@ -363,12 +362,37 @@ class Tight(QuotaTest):
                 self.assertEqual((pb.Error.Name(reply.error), text), ("ERROR_NO_BUFFER_SPACE", b"too little memory left"))
                 is_full = filler == 0
                 filler //= 4
+
+    def test_s49_a_connect_within_the_grant_needs_no_memory_that_others_may_take(self):
+        wire = self.client(sockets=2)
+        self.fill(wire)
         listener = self.listener()
         for number in (1, 2):
             wire.send(wire.open(number, number), wire.connect(10 + number, number, listener.getsockname()))
             self.assertEqual(wire.completion(number).error, pb.ERROR_SUCCESS)
             reply, text = wire.whole(10 + number)
             self.assertEqual((reply.error, text), (pb.ERROR_SUCCESS, b""))
+
+    def test_s49_a_reference_within_the_grant_needs_no_memory_that_others_may_take(self):
+        """Receives that wait take the rest, a slice for each segment behind the first one."""
+        wire = self.client(sockets=1, ops=256)
+        number, memory = wire.register(4096)
+        self.hold(memory)
+        memory[:5] = b"bytes"
+        peer = self.pair(wire)
+        self.fill(wire)
+        token, count = 2000, 64
+        while count > 1:
+            token += 1
+            wire.send(wire.receive(token, 1, segments=[segment(number, at, 1) for at in range(count)]))
+            wire.settle()
+            if any(reply.op == token for reply, _ in wire.kept):
+                self.assertEqual(pb.Error.Name(wire.completion(token).error), "ERROR_NO_BUFFER_SPACE")
+                count //= 2
+        wire.send(wire.make_send(1, 1, b"", segments=[segment(number, 0, 5)]))
+        reply = wire.completion(1)
+        self.assertEqual((pb.Error.Name(reply.error), reply.bytes), ("ERROR_SUCCESS", 5))
+        self.assertEqual(self.read_all(peer, 5), b"bytes")
 
 
 class Short(QuotaTest):
