@@ -148,6 +148,7 @@ static bool has_slice_left(const struct share *share)
 void share_run(struct shares *shares)
 {
     uint64_t now = shares->clock(), end = now + TURN_NS;
+    const struct share *went_on = shares->going_on;
 
     shares->going_on = NULL;
     while (share_has_work(shares) && now < end) {
@@ -165,6 +166,10 @@ void share_run(struct shares *shares)
         else if (now >= end && has_slice_left(share))
             shares->going_on = share;
     }
+    /* With nobody else at work, a slice begins within the turn in which the one before it ends. */
+    shares->turns = shares->going_on && shares->going_on == went_on ? shares->turns + 1 : 1;
+    if (shares->turns >= SLICE_NS / TURN_NS)
+        shares->going_on = NULL;
 }
 
 bool share_goes_on(struct share *share)

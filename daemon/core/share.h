@@ -50,6 +50,7 @@ struct shares {
     uint64_t (*clock)(void); /* nanoseconds */
     uint64_t step_end;       /* of the step that runs */
     struct share *going_on;  /* a session whose slice goes on in the next turn; NULL: none */
+    uint32_t turns;          /* for which it has */
     bool must_look;          /* the last request may have been slow: read the clock at once */
     uint32_t wakes;          /* of sessions */
     struct share *sampled;   /* a session that waits for its step since sampled_at; NULL: none */

@@ -187,6 +187,32 @@ START_TEST(test_s52_only_who_is_interrupted_goes_on)
 }
 END_TEST
 
+/* Who works alone has one slice after the other: what waits leaves when each of them is over. */
+START_TEST(test_s52_a_slice_that_ends_within_a_turn_is_over)
+{
+    static const uint64_t steps[] = {3 * US, 5 * US, 7 * US, 37 * US};
+
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        struct worker_share session;
+        struct share user;
+        struct shares shares;
+        uint64_t left = 0;
+
+        shares_init(&shares, read_clock);
+        share_init(&user, &shares.root, NULL);
+        session_init(&session, &user, steps[i], -1);
+        for (int turn = 0; turn < 10000; turn++) {
+            share_run(&shares);
+            if (!share_goes_on(&session.share))
+                left = session.spent;
+            ck_assert_uint_le(session.spent - left, 2 * (uint64_t)SLICE_NS);
+        }
+        share_deinit(&session.share);
+        share_deinit(&user);
+    }
+}
+END_TEST
+
 /* What a step took too long is paid off before the next ones. */
 START_TEST(test_who_overdraws_waits_for_it)
 {
