@@ -184,6 +184,7 @@ const struct identity *session_identity(const struct session *s)
 void session_part_left(struct session *s)
 {
     if (s->has_ended && !s->is_dying && s->transport.fd < 0 && list_is_empty(&s->lingering) &&
-        s->buffer_count == 0 && s->unread_fd < 0 && list_is_empty(&s->sharing.sharees))
+        s->buffer_count == 0 && !session_is_marking(s) && s->unread_fd < 0 &&
+        list_is_empty(&s->sharing.sharees))
         worker_defer(s->worker, &s->gone);
 }

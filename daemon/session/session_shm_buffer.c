@@ -301,6 +301,12 @@ static void on_marked(struct emptier_job *job, int r)
     if (r < 0)
         status_page_mark(page);
     release_all(page->owner);
+    session_part_left(page->owner);
+}
+
+bool session_is_marking(const struct session *s)
+{
+    return s->status && s->status->mark.is_asked;
 }
 
 void session_release_buffers(struct session *s)

@@ -33,8 +33,10 @@ int session_add_buffer(struct session *s, uint64_t length, bool with_status,
                        struct shm_buffer **ret);
 struct session_buffer *session_buffer(struct session *s, uint32_t id); /* NULL: none, given back */
 void session_release_buffers(struct session *s); /* all, once the status page is marked */
-void session_drop_status(struct session *s);     /* call it when no buffer is left */
-void session_empty_step(struct session *s);      /* empties a piece of one released buffer */
+/* It stays, and stays charged: its user occupies a thread of the process that does it. */
+bool session_is_marking(const struct session *s);
+void session_drop_status(struct session *s); /* call it when no buffer is left */
+void session_empty_step(struct session *s);  /* empties a piece of one released buffer */
 /* The same place, also of one that was given back. */
 struct session_buffer *session_buffer_at(struct session *s, uint32_t id);
 

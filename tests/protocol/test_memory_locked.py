@@ -3,6 +3,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -81,6 +82,34 @@ class Locked(DaemonTest):
         holder.kill()
         self.wait_emptied(memory)
         self.assertEqual(os.pread(page, 1, 0), b"\1")
+
+    def as_user(self, uid):
+        os.seteuid(uid)
+        try:
+            sock = self.hold(socket.socket(socket.AF_UNIX))
+            sock.connect(self.daemon.path)
+        finally:
+            os.seteuid(0)
+        wire = self.hold(Wire(sock=sock))
+        wire.hello()
+        return wire
+
+    def test_s52_no_other_user_is_taken_for_who_holds_the_page(self):
+        """Its session has no buffer any more, but stays until the page is marked."""
+        wire = self.as_user(1001)
+        buffer, (_, page) = self.register(wire, status=True)
+        holder = self.lock(page)
+        wire.send(Wire.unregister(2, buffer))
+        self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
+        wire.close()
+        self.check_serves()
+        for uid in range(2000, 2010):
+            wire = self.as_user(uid)
+            buffer, _ = self.register(wire)
+            wire.send(Wire.unregister(2, buffer))
+            self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
+            wire.close()
+        holder.kill()
 
     def test_s52_the_end_of_the_daemon(self):
         daemon = Daemon("--allow-any")
