@@ -143,20 +143,29 @@ static _Noreturn void process(bool without_filter)
     end_thread();
 }
 
+/* None of the daemon's stays open in it: whoever reads its log sees its end. */
+static void leave_descriptors(int fd)
+{
+    int null = open("/dev/null", O_RDWR);
+    bool has_failed = null < 0 || dup2(fd, EMPTIER_FD) < 0;
+
+    for (int i = 0; i < EMPTIER_FD; i++)
+        has_failed |= dup2(null, i) < 0;
+    if (has_failed || close_range(EMPTIER_FD + 1, ~0u, 0) < 0)
+        _exit(EXIT_FAILURE);
+}
+
 int emptier_fork(bool without_filter)
 {
     int pair[2];
     pid_t pid;
-
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return -errno;
     /* The kernel buries it: the daemon's filter has no wait(2). */
     signal(SIGCHLD, SIG_IGN);
     pid = fork();
     if (pid == 0) {
-        /* No descriptor of the daemon's stays open in it. */
-        if (dup2(pair[1], EMPTIER_FD) < 0 || close_range(EMPTIER_FD + 1, ~0u, 0) < 0)
-            _exit(EXIT_FAILURE);
+        leave_descriptors(pair[1]);
         process(without_filter);
     }
     close(pair[1]);

@@ -20,7 +20,7 @@
 #define SO_PASSRIGHTS 83
 #endif
 
-/* Of a listener, or of a socket from now on. An older kernel knows no such option. */
+/* Of a listener: what it accepts inherits that. An older kernel knows no such option. */
 void client_fd_refuse_descriptors(int fd);
 /* Can none have come, ever? */
 bool client_fd_refuses_descriptors(int fd);

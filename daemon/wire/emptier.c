@@ -2,9 +2,9 @@
 /*
  * Happy path: a job waits until its user has none in the process and a thread is free, goes there
  * with a duplicate of its descriptor, and is done when the answer comes.
- * Failures: its socket is full: it is tried again. More descriptors of the daemon's user are in
- * flight than the kernel lets it have, which no client can bring about: the loop does the job. The
- * process ends: the loop does all of them, and the log says so.
+ * Failures: its socket is full, or more descriptors of the daemon's user are in flight than the
+ * kernel lets it have, which clients can bring about: it is tried again. The process ends: the loop
+ * does all jobs, and the log says so.
  */
 #include "daemon/wire/emptier.h"
 
@@ -127,7 +127,7 @@ static bool begin_first(struct emptier *e)
         lose(e);
         return false;
     }
-    if (r == -EAGAIN) {
+    if (r == -EAGAIN || r == -ETOOMANYREFS) {
         worker_set_deadline(e->worker, &e->retry, RETRY_MS);
         return false;
     }

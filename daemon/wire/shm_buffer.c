@@ -117,7 +117,8 @@ bool shm_buffer_empty_step(struct shm_buffer *shm)
     struct emptier *emptier = shm->worker->emptier;
     bool is_done = shm->is_left || shm->emptied == shm->length;
 
-    if (!is_done && !shm->is_loops && emptier_is_there(emptier)) {
+    /* What its client has not got it cannot lock. */
+    if (!is_done && !shm->is_loops && shm->pass.is_sent && emptier_is_there(emptier)) {
         list_remove(&shm->node);
         shm->job = (struct emptier_job){.whom = shm->quota ? quota_person(shm->quota) : NULL,
                                         .fd = shm->pass.fd,
@@ -201,6 +202,7 @@ int shm_buffer_adopt(struct worker *w, int fd, uint64_t length, struct shm_buffe
     shm->at = at;
     shm->length = (size_t)length;
     init(shm, w, fd);
+    shm->pass.is_sent = true;
     *ret = shm;
     return 0;
 }

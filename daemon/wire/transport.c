@@ -269,8 +269,6 @@ int transport_init(struct transport *t, struct worker *w, struct quota *quota, i
     t->passed_fd = -1;
     t->takes_fds = takes_fds;
     t->refuses_fds = client_fd_refuses_descriptors(fd);
-    if (!takes_fds && !t->refuses_fds)
-        client_fd_refuse_descriptors(fd);
     /* The kernel gives as much as net.core.wmem_max allows; it does with less. */
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
     use_small_output(t);

@@ -235,6 +235,7 @@ class AnyUser(Refused):
     test_datagrams_of_others_do_not_take_the_association = None
     test_they_are_reset_before_they_say_anything = None
     test_many_users_are_not_a_line_each = None
+    test_a_standard_error_that_is_full_delays_nobody = None
 
     def test_others_are_reset(self):
         """They are not."""

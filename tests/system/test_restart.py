@@ -250,7 +250,7 @@ class GoesWrong(RestartTest):
         run("systemctl", "restart", "asockd.service")
         with self.assertRaises(EOFError):
             wire.read()
-        self.assertIn("timed out. Killing.", "".join(self.texts()[-20:]))
+        self.assertIn("timed out. Killing.", "".join(self.texts()[-100:]))
         self.assertNotIn("from the previous process within", "".join(self.texts()[-5:]))
         self.waiting()
 

@@ -175,7 +175,6 @@ START_TEST(test_an_answer_to_nothing_ends_it)
 }
 END_TEST
 
-/* As test_memory.CrowdedKernel has it for a real process. */
 START_TEST(test_a_descriptor_that_cannot_be_sent)
 {
     jobs[0].fd = -1;
