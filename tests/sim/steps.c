@@ -500,7 +500,7 @@ void step_finish(void)
     lent_close_all();
     do
         settle_all();
-    while (unref_sockets() | datagrams_close_all());
+    while (unref_sockets() || datagrams_close_all());
     model_look();
     oracle_judge_all();
     datagrams_judge();
