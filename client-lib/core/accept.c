@@ -149,7 +149,8 @@ static asock_op *waiting_of(const asock_socket *socket, const struct list *list,
     list_for_each (list, it) {
         asock_op *op = container_of(it, asock_op, queue_node);
 
-        if (op->operation == ASOCK_OPERATION_ACCEPT && op->socket == socket && op->seq < before)
+        if (op->operation == ASOCK_OPERATION_ACCEPT && op->socket == socket &&
+            op->submitted < before)
             return op;
     }
     return NULL;

@@ -28,8 +28,8 @@ bool asock_accept_may_park(const asock_op *op);
 /* Those of a socket that closes. */
 void asock_accept_end_parked(const asock_socket *socket);
 /*
- * Those of a connection that a disconnect has ended: submitted before it, whose request has that
- * seq.
+ * Those of a connection that a disconnect has ended: submitted before it, which was submitted
+ * then.
  */
 void asock_accept_end_waiting(const asock_socket *socket, uint64_t before);
 /*

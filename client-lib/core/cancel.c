@@ -67,9 +67,21 @@ void asock_connect_failed(asock_socket *socket, uint64_t seq)
     abort_shutdowns(socket, seq, next);
 }
 
+/* The first one behind it, which may have left already. */
+static uint64_t connect_behind(const asock_socket *socket, uint64_t seq)
+{
+    list_for_each (&socket->ops, it) {
+        const asock_op *op = container_of(it, asock_op, flight_node);
+
+        if (op->operation == ASOCK_OPERATION_CONNECT && op->submitted > seq)
+            return op->submitted;
+    }
+    return UINT64_MAX;
+}
+
 void asock_socket_disconnected(asock_socket *socket, uint64_t seq)
 {
-    uint64_t next = next_connect(socket);
+    uint64_t next = connect_behind(socket, seq);
 
     abort_range(&socket->sends, 0, next);
     abort_range(&socket->receives_waiting, 0, next);

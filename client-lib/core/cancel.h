@@ -16,7 +16,7 @@ void asock_op_expired(struct deadline *deadline);        /* the same: its time i
 void asock_connect_failed(asock_socket *socket, uint64_t seq);
 /*
  * DISCONNECT has ended its connection: what still waits here was of that, and the next one finds a
- * socket like a new one. seq: of its request.
+ * socket like a new one. seq: of its submission.
  */
 void asock_socket_disconnected(asock_socket *socket, uint64_t seq);
 void asock_op_abandon(asock_op *op); /* a chain of which no further piece will leave */

@@ -135,18 +135,19 @@ static bool is_end_of_connection(const asock_op *op, uint32_t error)
     return error == ERR_CONNECTION_RESET || error == ERR_CONNECTION_ABORTED;
 }
 
-/* Others may have left before it. */
+/* Others may have left before it; on a stream nothing waits for one that cuts nothing. */
 static void forget_disconnect(asock_socket *socket, const asock_op *disconnect)
 {
-    if (socket->disconnect_seq != disconnect->seq)
+    if (socket->disconnect_seq != disconnect->submitted)
         return;
     socket->disconnect_seq = 0;
     list_for_each (&socket->ops, it) {
         const asock_op *op = container_of(it, asock_op, flight_node);
 
         if (op != disconnect && op->operation == ASOCK_OPERATION_DISCONNECT &&
-            op->state == OP_SENT && op->seq > socket->disconnect_seq)
-            socket->disconnect_seq = op->seq;
+            op->state == OP_SENT && (socket->is_datagram || op->how) &&
+            op->submitted > socket->disconnect_seq)
+            socket->disconnect_seq = op->submitted;
     }
 }
 

@@ -54,7 +54,7 @@ struct asock_socket {
     uint64_t lost_seq;             /* of the first receive whose bytes were taken back; 0: none */
     uint64_t lost_before;          /* the same, of connections before */
     uint64_t since;                /* ops of earlier connections have a lower seq */
-    uint64_t disconnect_seq;       /* of a DISCONNECT that the daemon has; 0: none */
+    uint64_t disconnect_seq;       /* of a DISCONNECT that the daemon has: its submission; 0 */
     struct endpoint local, remote; /* of that connect */
     uint32_t open_error;           /* what the daemon said to OPEN, or no id was granted */
     unsigned int connects;         /* that the daemon has */

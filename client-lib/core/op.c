@@ -105,7 +105,7 @@ void asock_op_reset(asock_op *op, asock_socket *socket, int operation)
         asock_socket_unhold(before);
     op->operation = operation;
     op->token = asock_slot_token(&op->context->slots, op->slot);
-    op->seq = ++op->context->seq;
+    op->seq = op->submitted = ++op->context->seq;
     op->deadline = 0;
     op->cursor = (struct cursor){0, 0};
     op->moved = 0;

@@ -67,6 +67,7 @@ struct asock_op {
     uint32_t other_count;
     asock_socket *socket;  /* kept, with a hold, until the next submission */
     uint64_t token, seq;   /* seq: of submission, then of leaving */
+    uint64_t submitted;    /* the first of these */
     uint64_t deadline;     /* 0: none */
     unsigned int grace_ms; /* beyond it, for the daemon; 0: any time */
     int how, option;

@@ -324,7 +324,7 @@ static void disconnect_answered(asock_op *op, const struct reply *reply)
         return;
     }
     asock_quiet_finish(&op->socket->quiet_sends, op);
-    asock_socket_disconnected(op->socket, op->seq);
+    asock_socket_disconnected(op->socket, op->submitted);
 }
 
 static void sync_answered(asock_context *context, const asock_op *sync)

@@ -69,7 +69,7 @@ static bool may_go(const asock_op *op, enum flow *why)
  */
 static bool is_late(const asock_op *op)
 {
-    return op && op->seq < op->socket->disconnect_seq;
+    return op && op->submitted < op->socket->disconnect_seq;
 }
 
 /* A datagram socket's sends have left before a DISCONNECT does. */
@@ -276,7 +276,7 @@ static void left(asock_op *op)
     if (op->operation == ASOCK_OPERATION_RECEIVE)
         socket->receives++;
     if (op->operation == ASOCK_OPERATION_DISCONNECT && (socket->is_datagram || is_cut(op)))
-        socket->disconnect_seq = op->seq;
+        socket->disconnect_seq = op->submitted;
     if (op->is_quiet)
         list_append(op->operation == ASOCK_OPERATION_SEND ? &socket->quiet_sends
                                                           : &socket->quiet_options,

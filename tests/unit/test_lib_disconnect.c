@@ -207,3 +207,113 @@ START_TEST(test_s73_a_cut_stream_sends_nothing_behind_its_disconnect)
     forget_half(&half);
 }
 END_TEST
+
+/* What was submitted behind the disconnect and the next connect is of that. */
+START_TEST(test_s73_receive_behind_disconnect_and_connect)
+{
+    asock_socket *socket = datagram_socket();
+    asock_op *connect = connect_op(), *again = connect_op(), *disconnect = fake_op(NULL, 0);
+    char byte = 'x';
+    asock_op *receive = fake_op(&byte, 1);
+    struct request end, second;
+
+    ck_assert_int_eq(asock_connect(socket, connect), 1);
+    fake_expect(VERB_OPEN);
+    fake_complete_free(fake_expect(VERB_CONNECT), 0, 0, 0, 2);
+    ck_assert_int_eq(fake_end(connect), ASOCK_SUCCESS);
+    ck_assert_int_eq(asock_disconnect(socket, disconnect), 1);
+    ck_assert_int_eq(asock_connect(socket, again), 1);
+    ck_assert_int_eq(asock_receive(socket, receive), 1);
+    end = *fake_expect(VERB_DISCONNECT);
+    second = *fake_expect(VERB_CONNECT);
+    fake_complete_free(&end, 0, 0, 0, 0);
+    ck_assert_int_eq(fake_end(disconnect), ASOCK_SUCCESS);
+    fake_complete_free(&second, 0, 0, 0, 1);
+    ck_assert_int_eq(fake_end(again), ASOCK_SUCCESS);
+    ck_assert(asock_op_is_pending(receive));
+    asock_op_unref(connect);
+    asock_op_unref(again);
+    asock_op_unref(disconnect);
+    asock_op_unref(receive);
+    asock_socket_unref(socket);
+}
+END_TEST
+
+/* A disconnect of a stream that waits in the daemon, and a second one that is refused. */
+START_TEST(test_s73_a_refused_second_disconnect_holds_no_receive)
+{
+    asock_op *ops[RECEIVES], *first = fake_op(NULL, 0), *second = fake_op(NULL, 0);
+    char bytes[RECEIVES], *data = calloc(2, WINDOW);
+    asock_op *send = fake_op(data, WINDOW), *late = fake_op(data, 10);
+    struct request piece, one, two, receive;
+    asock_socket *socket;
+
+    fake.verbs = UINT64_MAX;
+    fake_welcome(0, 16, WINDOW, 0);
+    socket = fake_connected();
+    ck_assert_int_eq(asock_send(socket, send), 1);
+    piece = *fake_expect(VERB_SEND);
+    ck_assert(!piece.send.more);
+    receive_many(socket, ops, bytes);
+    receive = fake.request;
+    ck_assert_int_eq(asock_disconnect(socket, first), 1);
+    one = *fake_expect(VERB_DISCONNECT);
+    ck_assert(!one.disconnect.abort);
+    ck_assert_int_eq(asock_op_set_timeout(late, 1), 0);
+    ck_assert_int_eq(asock_send(socket, late), 1);
+    ck_assert_int_eq(fake_end(late), ASOCK_TIMED_OUT);
+    ck_assert_int_eq(asock_disconnect(socket, second), 1);
+    two = *fake_expect(VERB_DISCONNECT);
+    fake_complete_free(&two, ERR_ALREADY_IN_PROGRESS, 0, 0, 0);
+    ck_assert_int_eq(fake_end(second), ASOCK_ALREADY_IN_PROGRESS);
+    /* The peer answers: one receive ends, and the next one must leave. */
+    fake_complete_free(&receive, 0, 0, 0, 1);
+    fake_process();
+    fake_expect(VERB_RECEIVE);
+    (void)piece;
+    (void)one;
+    forget(ops, RECEIVES);
+    asock_op_unref(first);
+    asock_op_unref(second);
+    asock_op_unref(send);
+    asock_op_unref(late);
+    asock_socket_unref(socket);
+    fake.context = asock_context_unref(fake.context);
+    free(data);
+}
+END_TEST
+
+/* Sends of the next connection, whose connect has left before the disconnect is answered. */
+START_TEST(test_s73_sends_behind_the_next_connect_stay)
+{
+    asock_op *disconnect = fake_op(NULL, 0), *again = connect_op();
+    char *data = calloc(2, WINDOW);
+    asock_op *first = fake_op(data, 2 * (size_t)WINDOW), *second = fake_op(data, 10);
+    struct request end, connect;
+    asock_socket *socket;
+
+    fake.verbs = UINT64_MAX;
+    fake_welcome(0, 0, WINDOW, 0);
+    socket = fake_connected();
+    ck_assert_int_eq(asock_disconnect(socket, disconnect), 1);
+    ck_assert_int_eq(asock_connect(socket, again), 1);
+    ck_assert_int_eq(asock_send(socket, first), 1);
+    ck_assert_int_eq(asock_send(socket, second), 1);
+    end = *fake_expect(VERB_DISCONNECT);
+    connect = *fake_expect(VERB_CONNECT);
+    ck_assert(fake_expect(VERB_SEND)->send.more);
+    fake_complete_free(&end, 0, 0, 0, 0);
+    ck_assert_int_eq(fake_end(disconnect), ASOCK_SUCCESS);
+    fake_complete_free(&connect, 0, 0, 0, 1);
+    ck_assert_int_eq(fake_end(again), ASOCK_SUCCESS);
+    ck_assert(asock_op_is_pending(first));
+    ck_assert(asock_op_is_pending(second));
+    asock_op_unref(first);
+    asock_op_unref(second);
+    asock_op_unref(disconnect);
+    asock_op_unref(again);
+    asock_socket_unref(socket);
+    fake.context = asock_context_unref(fake.context);
+    free(data);
+}
+END_TEST
