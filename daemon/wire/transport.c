@@ -15,9 +15,8 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "daemon/wire/unread.h"
-#include "daemon/core/interrupt.h"
 #include "daemon/wire/client_fd.h"
+#include "daemon/wire/unread.h"
 
 /* The last frame may have been waiting there while the block was full. */
 static void use_small_output(struct transport *t)
