@@ -5,7 +5,7 @@
  * A denial that the audit has recorded within its period is known there: its repeats are summed up,
  * each by the process that denied it.
  * Failures: no memory. A verb, a protocol or an address that this version does not know: that entry
- * is only counted, because nobody's connections depend on it.
+ * is only counted, because no connection depends on it.
  */
 #include "daemon/state/history.h"
 

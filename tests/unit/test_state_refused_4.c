@@ -171,7 +171,7 @@ START_LOOP_TEST(test_what_cannot_be_is_refused, 0, sizeof(wrongs) / sizeof(wrong
 }
 END_TEST
 
-/* ---- what the administrator looks at: nobody's connections depend on it ---- */
+/* ---- what the administrator looks at: no connection depends on it ---- */
 
 static void learned_of_nobody(struct parts *p)
 {
