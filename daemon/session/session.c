@@ -215,7 +215,6 @@ static void on_gone(struct task *task)
     assert(list_is_empty(&s->monitors) && !s->monitor);
     assert(list_is_empty(&s->resolves) && list_is_empty(&s->resolved));
     assert(list_is_empty(&s->restricts));
-    assert(list_is_empty(&s->report) && list_is_empty(&s->report_tries));
     assert(list_is_empty(&s->room_waiters));
     assert(list_is_empty(&s->room_tries) && list_is_empty(&s->lend_waiters));
     assert(list_is_empty(&s->settling));
@@ -242,6 +241,7 @@ static void on_gone(struct task *task)
     mem_free(s->tokens);
     mem_free(s->slots);
     mem_free(s->kept);
+    mem_free(s->unreported_ids);
     mem_free(s);
 }
 
@@ -254,8 +254,6 @@ static void init_lists(struct session *s)
     list_init(&s->resolves);
     list_init(&s->resolved);
     list_init(&s->restricts);
-    list_init(&s->report);
-    list_init(&s->report_tries);
     list_init(&s->reports);
     list_init(&s->room_waiters);
     list_init(&s->room_tries);
@@ -300,6 +298,7 @@ static int acquire(struct session *s, const struct session_config *config, int f
     session_quota_leave(s);
     mem_free(s->slots);
     mem_free(s->kept);
+    mem_free(s->unreported_ids);
     mem_free(s->tokens);
     return -ENOMEM;
 }

@@ -95,8 +95,9 @@ struct session {
     uint64_t queued;                 /* bytes of sends that the kernel has not taken */
     uint64_t beyond;                 /* of these, what is above each socket's own share */
     uint64_t restrictions;           /* bytes charged for them */
-    uint64_t unreported, unreported_ops;  /* of the freed bytes and ops, not yet reported */
-    struct list report, report_tries;     /* sockets with something unreported; whose turn it is */
+    uint64_t unreported, unreported_ops; /* of the freed bytes and ops, not yet reported */
+    uint64_t *unreported_ids;        /* a bit for each id: its socket has something unreported */
+    uint32_t report_id, report_left; /* the id to look at next, and how many in all */
     struct list room_waiters, room_tries; /* sockets whose receive waits for room; may try now */
     struct sock *batch_of; /* its sends wait for the rest of the input; NULL: none do */
     uint32_t batch_bytes;  /* of them */
@@ -111,10 +112,9 @@ struct session {
     int unread_fd;            /* the session has ended, its client has not read all; -1: none */
     struct ev_io farewell_io; /* what that still writes is discarded */
     uint32_t lend_look_ms, farewell_bytes; /* the second: so much of it */
-    bool keeps_buffers;         /* until the client has closed its end, or a bound is reached */
-    struct status_page *status; /* NULL: the client has not asked for it */
-    uint64_t shared;            /* bytes of all buffers */
-
+    bool keeps_buffers;            /* until the client has closed its end, or a bound is reached */
+    struct status_page *status;    /* NULL: the client has not asked for it */
+    uint64_t shared;               /* bytes of all buffers */
     bool has_hello;                /* requests are allowed */
     bool is_handed_over, is_unfit; /* to another process; from one, but not whole (daemon/state/) */
     bool has_ended;      /* replies go nowhere; it waits for its lingering sockets, then goes */

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/window.h"
 
 void session_resume_later(struct session *s)
 {
@@ -46,6 +47,7 @@ static int grow_slots(struct session *s, uint32_t count)
 {
     uint32_t cap = count > 2 * s->slot_cap ? count : 2 * s->slot_cap;
     struct session_slot *slots;
+    uint64_t *unreported_ids;
     bool *kept;
 
     if (count <= s->slot_cap)
@@ -58,8 +60,14 @@ static int grow_slots(struct session *s, uint32_t count)
     if (!kept)
         return -ENOMEM;
     s->kept = kept;
+    unreported_ids = mem_realloc(s->unreported_ids, window_words(cap) * sizeof(uint64_t));
+    if (!unreported_ids)
+        return -ENOMEM;
+    s->unreported_ids = unreported_ids;
     memset(slots + s->slot_cap, 0, (size_t)(cap - s->slot_cap) * sizeof(*slots));
     memset(kept + s->slot_cap, 0, (size_t)(cap - s->slot_cap) * sizeof(*kept));
+    memset(unreported_ids + window_words(s->slot_cap), 0,
+           (window_words(cap) - window_words(s->slot_cap)) * sizeof(uint64_t));
     s->slot_cap = cap;
     return 0;
 }

@@ -193,8 +193,7 @@ static void on_gone(struct task *task)
     task_deinit(&sock->gone);
     sock_idle_end(sock);
     assert(ring_is_empty(&sock->sends) && ring_is_empty(&sock->receives));
-    assert(!list_is_linked(&sock->ready) && !sock->connect && !sock_close_op(sock) &&
-           sock->ns.fd < 0);
+    assert(!sock->connect && !sock_close_op(sock) && sock->ns.fd < 0);
     assert(!sock->more->bound && !sock->more->lending);
     dgram_free(sock);
     connect_report_drop(sock->connect_report);
@@ -207,7 +206,7 @@ static void on_gone(struct task *task)
 
 void sock_free_later(struct sock *sock)
 {
-    assert(!list_is_linked(&sock->node) && !list_is_linked(&sock->report));
+    assert(!list_is_linked(&sock->node) && !list_is_linked(&sock->ready));
     task_init(&sock->gone, on_gone);
     worker_defer(sock->worker, &sock->gone);
 }
@@ -225,7 +224,6 @@ static struct sock *make(struct worker *w, struct quota *quota, uint32_t family)
     netsock_init(&sock->ns, on_event, quota ? quota_ref(quota) : NULL);
     list_init(&sock->node);
     list_init(&sock->ready);
-    list_init(&sock->report);
     return sock;
 }
 

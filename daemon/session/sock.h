@@ -43,12 +43,11 @@ struct lending; /* sock_lend.h */
 struct sock {
     union {
         struct {
-            struct list node;   /* session->room_waiters; later ->lingering, worker->drains */
-            struct list report; /* session->report, report_tries */
+            struct list node;  /* session->room_waiters; later ->lingering, worker->drains */
+            struct list ready; /* session->ready, or ->settling; later worker->unwatched_drains */
         };
         struct task gone; /* of none of them any more */
     };
-    struct list ready; /* session->ready, or ->settling; later worker->unwatched_drains */
     struct session *session;
     struct worker *worker;
     struct netsock ns;            /* its io.data is sock_quota() */

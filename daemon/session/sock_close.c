@@ -131,6 +131,7 @@ static void leave_session(struct sock *sock)
         return;
     sock_lend_no_more(sock);
     sock_count_bytes(sock);
+    window_leave(sock);
     if (sock->id) {
         struct session_slot *slot = session_slot(s, sock->id);
 
@@ -138,7 +139,6 @@ static void leave_session(struct sock *sock)
         s->socket_count--;
         sock->id = 0;
     }
-    window_leave(sock);
     list_remove(&sock->node);
     list_remove(&sock->ready);
     sock->events = 0;
@@ -476,6 +476,7 @@ static void linger(struct sock *sock, struct op *op, uint32_t linger_ms)
     sock->ending->close = op;
     if (op)
         sock_hold_op(sock, op, 0);
+    window_leave_id(sock);
     session_slot(s, sock->id)->sock = NULL;
     s->socket_count--;
     sock->id = 0;

@@ -46,6 +46,51 @@ void window_uncharge(struct sock *sock, uint64_t bytes)
     window_free(sock, bytes, 0);
 }
 
+/* ---- the sockets that have something unreported ---- */
+
+/* One without an id sends nothing more. Its last replies report the rest. */
+static void mark(struct sock *sock)
+{
+    if (sock->id != 0)
+        sock->session->unreported_ids[sock->id / 64] |= UINT64_C(1) << sock->id % 64;
+}
+
+static void unmark(struct sock *sock)
+{
+    sock->session->unreported_ids[sock->id / 64] &= ~(UINT64_C(1) << sock->id % 64);
+}
+
+/* All are looked at once, beginning where the last look has ended. */
+static void look_at_all(struct session *s)
+{
+    s->report_left = (uint32_t)window_words(s->slot_cap) * 64;
+}
+
+static void look_behind(struct session *s, uint32_t ids)
+{
+    s->report_left -= ids;
+    s->report_id += ids;
+    if (s->report_id == window_words(s->slot_cap) * 64)
+        s->report_id = 0;
+}
+
+/* The next one that is looked at; NULL: there is none any more. */
+static struct sock *next_try(struct session *s)
+{
+    while (s->report_left > 0) {
+        uint32_t rest = 64 - s->report_id % 64; /* of its word */
+        uint64_t marks = s->unreported_ids[s->report_id / 64] >> s->report_id % 64;
+        uint32_t skip = marks ? (uint32_t)__builtin_ctzll(marks) : rest;
+
+        if (skip == 0)
+            return s->slots[s->report_id].sock;
+        look_behind(s, skip < s->report_left ? skip : s->report_left);
+    }
+    return NULL;
+}
+
+/* ---- reports ---- */
+
 /* Its counts become the reporter's. */
 static void set_reported(struct sock *sock)
 {
@@ -65,13 +110,18 @@ void window_take(struct op *op)
     op->ops_freed += sock->ops_freed;
     set_reported(sock);
     if (!sock->has_killed_event)
-        list_remove(&sock->report);
+        unmark(sock);
 }
 
 void window_leave(struct sock *sock)
 {
     set_reported(sock);
-    list_remove(&sock->report);
+    unmark(sock);
+}
+
+void window_leave_id(struct sock *sock)
+{
+    unmark(sock);
 }
 
 /* false: there is no room. */
@@ -88,7 +138,7 @@ static bool report(struct session *s, struct sock *sock)
         return false;
     sock->has_killed_event = false;
     set_reported(sock);
-    list_remove(&sock->report);
+    unmark(sock);
     return true;
 }
 
@@ -105,7 +155,6 @@ static bool is_tight(const struct session *s)
 
 static bool is_due(const struct session *s, const struct sock *sock)
 {
-    /* A socket without an id sends nothing more. Its last replies report the rest. */
     if (sock->id == 0)
         return false;
     return sock->has_killed_event || sock->send_freed >= s->limits.send_window / 2 ||
@@ -121,16 +170,10 @@ static bool all_are_due(const struct session *s)
 /* What is not due yet waits for the next time. false: there is no room. */
 static bool try_report(struct session *s, struct sock *sock)
 {
-    if (sock->id != 0 && (all_are_due(s) || is_due(s, sock)))
-        return report(s, sock);
-    list_remove(&sock->report);
-    list_append(&s->report, &sock->report);
+    if ((all_are_due(s) || is_due(s, sock)) && !report(s, sock))
+        return false;
+    look_behind(s, 1);
     return true;
-}
-
-static struct sock *next_try(struct session *s)
-{
-    return list_first(&s->report_tries, struct sock, report);
 }
 
 bool window_flush(struct session *s)
@@ -157,8 +200,7 @@ void window_free(struct sock *sock, uint64_t bytes, uint32_t ops)
     sock->ops_freed += ops;
     s->unreported += bytes;
     s->unreported_ops += ops;
-    if (!list_is_linked(&sock->report))
-        list_append(&s->report, &sock->report);
+    mark(sock);
     if (is_due(s, sock) || all_are_due(s))
         worker_flush_later(s->worker, &s->report_task);
 }
@@ -172,7 +214,7 @@ void window_run(struct task *task)
 {
     struct session *s = container_of(task, struct session, report_task);
 
-    list_splice(&s->report_tries, &s->report);
+    look_at_all(s);
     for (unsigned int i = 0; i < TURN_REPORTS && next_try(s); i++) {
         if (list_is_empty(&s->done) && try_report(s, next_try(s)))
             continue;

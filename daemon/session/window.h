@@ -7,15 +7,23 @@
  * against the window of their socket and of their session. Bytes and ops that are free again are
  * reported to the client: with the next reply of their socket, or with an event SEND_ROOM once the
  * client may be waiting for them. window.c is the only writer of the counts: queued, beyond,
- * unreported and unreported_ops of a session; queued, send_freed and ops_freed of a socket.
+ * unreported, unreported_ops and unreported_ids of a session; queued, send_freed and ops_freed of a
+ * socket.
  */
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct op;
 struct session;
 struct sock;
 struct task;
+
+/* The words of session->unreported_ids. */
+static inline size_t window_words(uint32_t ids)
+{
+    return ((size_t)ids + 63) / 64;
+}
 
 /* Bytes of a send have arrived. */
 void window_charge(struct sock *sock, uint32_t bytes);
@@ -32,7 +40,9 @@ void window_free(struct sock *sock, uint64_t bytes, uint32_t ops);
 void window_report(struct sock *sock);
 /* The reply of op reports what its socket has not reported yet. */
 void window_take(struct op *op);
-/* sock leaves its session: what it has not reported is not reported any more. */
+/* It is about to lose its id, but not its session. */
+void window_leave_id(struct sock *sock);
+/* sock leaves its session, before its id: what it has not reported is not reported any more. */
 void window_leave(struct sock *sock);
 
 /*

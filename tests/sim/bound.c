@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What must hold of the daemon's listeners between any two turns. */
+/* What must hold of the daemon's listeners, and of its reports, between any two turns. */
 #include "tests/sim/bound.h"
 
 #include "daemon/session/op.h"
@@ -48,6 +48,21 @@ static void check_slots(const struct session *s)
                  (unsigned long long)s->id, owned);
 }
 
+/* What is free again is reported to the client at some time, and to no other socket's. */
+static void check_reports(const struct session *s)
+{
+    for (uint32_t id = 0; id < s->slot_cap; id++) {
+        const struct sock *sock = s->slots[id].sock;
+        bool is_marked = s->unreported_ids[id / 64] >> id % 64 & 1;
+
+        if (is_marked && !sock)
+            sim_fail("reports-nobody: id %u of session %llu", id, (unsigned long long)s->id);
+        if (sock && !is_marked && !s->has_ended &&
+            (sock->send_freed > 0 || sock->ops_freed > 0 || sock->has_killed_event))
+            sim_fail("never-reported: socket %llu", (unsigned long long)sock->serial);
+    }
+}
+
 /* Connections that were let in or refused are those that the kernel has accepted. */
 static void check_counts(const struct sock *sock)
 {
@@ -87,6 +102,7 @@ static void check_waits(const struct sock *sock)
 void bound_check(const struct session *s)
 {
     check_slots(s);
+    check_reports(s);
     for (uint32_t id = 1; id < s->slot_count; id++) {
         const struct sock *sock = s->slots[id].sock;
 
