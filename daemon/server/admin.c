@@ -224,7 +224,7 @@ static int kill_id(struct session *s, uint64_t id)
     sock = find_sock(s, id);
     if (!sock)
         return -ESRCH;
-    sock_kill(sock);
+    sock_kill(sock, KILLER_ADMINISTRATOR);
     return 0;
 }
 

@@ -43,8 +43,7 @@ static void judge_connection(struct sock *sock, bool close, struct reload_report
         return;
     }
     report->closed++;
-    sock->is_denied_now = true;
-    sock_kill(sock);
+    sock_kill(sock, KILLER_POLICY);
 }
 
 /* It may be gone afterwards. */

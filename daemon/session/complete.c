@@ -86,7 +86,7 @@ static void detach(struct op *op, uint32_t error)
         slices_drop(w, &op->slices);
     give_back_count(op);
     if (sock && sock->state == SOCK_KILLED && error)
-        op->text = sock_killed_text(sock);
+        op->killer = (uint8_t)sock->killer;
     if (sock && sock->connect == op)
         sock->connect = NULL;
     if (sock && sock->ending && sock_close_op(sock) == op)
@@ -99,7 +99,7 @@ static void detach(struct op *op, uint32_t error)
     if (error)
         w->stats.ops_failed++;
     if (error == ERR_NO_BUFFER_SPACE || error == ERR_TOO_MANY_OPEN_SOCKETS)
-        session_monitor_tell_limit(op->session, sock ? sock->serial : 0, error, op->text);
+        session_monitor_tell_limit(op->session, sock ? sock->serial : 0, error, op_text(op));
 }
 
 static void reply(struct op *op)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "daemon/session/sock_parts.h"
 
 const char *op_state_name(enum op_state state)
 {
@@ -28,9 +29,15 @@ void op_move(struct op *op, enum op_state to)
     op->state = (uint8_t)to;
 }
 
+const char *op_text(const struct op *op)
+{
+    if (op->killer)
+        return killer_text((enum killer)op->killer);
+    return op->is_small ? NULL : op->text;
+}
+
 /* Of a small one this much is allocated. */
-#define SMALL_SIZE                                                                                 \
-    (offsetof(struct op, receive.length) + sizeof(((struct op *)NULL)->receive.length))
+#define SMALL_SIZE offsetof(struct op, text)
 
 static struct op *take(struct spare_ops *spare, size_t size)
 {

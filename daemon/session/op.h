@@ -85,7 +85,6 @@ struct op {
     struct sock *sock;       /* NULL: none, or gone */
     uint64_t token;
     uint64_t bytes;     /* moved so far; the result */
-    const char *text;   /* why it failed, for people; static or the cleanup's */
     uint32_t socket_id; /* for the reply */
     uint8_t verb;
     uint8_t state; /* enum op_state */
@@ -98,8 +97,11 @@ struct op {
     bool is_reference : 1;     /* its bytes are the slices' */
     bool has_begun : 1;  /* something of it may have reached the kernel, or its time is up (S30) */
     bool has_pieces : 1; /* a send, of which there are still some to come: a chain */
-    bool is_small : 1;   /* its memory ends behind receive.length */
+    bool is_small : 1;   /* its memory ends in front of `text` */
     uint8_t receive_flags; /* RECEIVE_... */
+    uint8_t killer;        /* enum killer, of its socket */
+    uint32_t small_length; /* of a RECEIVE that is small: receive.length */
+    const char *text;      /* why it failed, for people; static or the cleanup's: see op_text() */
     union {
         struct {
             uint64_t total;    /* bytes of the whole op */
@@ -163,13 +165,33 @@ struct bytes {
     uint8_t data[];
 };
 
+/* Why it failed, for people; NULL: it is not said. */
+const char *op_text(const struct op *op);
+
+/* Of a RECEIVE: the bytes that are asked for. */
+static inline uint64_t op_receive_length(const struct op *op)
+{
+    return op->is_small ? op->small_length : op->receive.length;
+}
+
+static inline void op_set_receive_length(struct op *op, uint64_t length)
+{
+    if (op->is_small)
+        op->small_length = (uint32_t)length;
+    else
+        op->receive.length = length;
+}
+
 /* Allowed moves of the state; asserts. */
 void op_move(struct op *op, enum op_state to);
 const char *op_state_name(enum op_state state);
 
 /* From, and back to, the worker's spare ones. op_new: NULL without memory. */
 struct op *op_new(struct worker *w);
-/* Most of those that wait for long are plain receives: they need no more than a small one has. */
+/*
+ * Most of those that wait for long are plain receives of less than 4 GiB: they need no more than a
+ * small one has.
+ */
 struct op *op_new_small(struct worker *w);
 void op_free(struct worker *w, struct op *op);
 void op_free_spares(struct worker *w);

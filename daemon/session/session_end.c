@@ -185,7 +185,7 @@ static bool kill_one(struct session *s)
     if (!sock)
         sock = list_first(&s->lingering, struct sock, node);
     if (sock)
-        sock_kill(sock);
+        sock_kill(sock, KILLER_ADMINISTRATOR);
     return sock != NULL;
 }
 

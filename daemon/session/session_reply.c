@@ -144,14 +144,17 @@ int session_add_frame(struct session *s, const void *frame, size_t len)
 static void complete_reply(const struct op *op, struct reply *reply, const void **payload,
                            uint32_t *payload_len)
 {
+    const char *text;
+
     session_fill_reply(op, reply);
     *payload = NULL;
     *payload_len = 0;
     if (op->class && op->class->fill)
         op->class->fill((struct op *)op, reply, payload, payload_len);
-    if (op->error && op->text) {
-        *payload = op->text;
-        *payload_len = (uint32_t)strnlen(op->text, CODEC_TEXT_MAX);
+    text = op->error ? op_text(op) : NULL;
+    if (text) {
+        *payload = text;
+        *payload_len = (uint32_t)strnlen(text, CODEC_TEXT_MAX);
     }
 }
 

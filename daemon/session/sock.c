@@ -29,6 +29,17 @@ const char *sock_state_name(enum sock_state state)
     return names[state];
 }
 
+const char *killer_text(enum killer killer)
+{
+    static const char *const texts[] = {
+        [KILLER_ADMINISTRATOR] = SOCK_KILLED_TEXT,
+        [KILLER_POLICY] = "policy",
+        [KILLER_IDLENESS] = SOCK_IDLE_TEXT,
+    };
+
+    return texts[killer];
+}
+
 int32_t sock_linger(const struct sock *sock)
 {
     bool is_set = sock->more->options && sock->more->options->set & UINT32_C(1) << OPTION_LINGER;

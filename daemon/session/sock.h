@@ -74,8 +74,7 @@ struct sock {
     bool has_sent_end : 1;      /* the kernel has our FIN */
     bool lingers : 1;           /* closed by the client, with a linger time */
     bool has_killed_event : 1;  /* the owner still has to get the event that it was killed */
-    bool is_denied_now : 1;     /* killed because policy allows it no more */
-    bool is_idle : 1;           /* or because nothing moved for too long */
+    uint64_t killer : 2;        /* enum killer: of one that was killed */
     bool is_closing : 1;        /* its close is under way: what ends now ends because of it */
     bool owes_end : 1, is_audited : 1; /* its end has to be reported: to MONITOR; to the audit */
     uint64_t created : 40;
@@ -101,7 +100,6 @@ struct sock {
 #define SOCK_HUNG_UP 0x40
 #define SOCK_CONNECT_GOES_ON 0x20
 #define SOCK_KILLED_TEXT "ended by the administrator" /* why, for the owner */
-#define SOCK_DENIED_NOW_TEXT "policy"
 
 _Static_assert(LIMIT_SOCKETS_MAX < 1 << 18 && LIMIT_OPS_MAX < 1 << 19,
                "ids and counts have room in their bits");
@@ -122,13 +120,6 @@ static inline bool sock_is_apart(const struct sock *sock)
 static inline bool sock_may_send(const struct sock *sock)
 {
     return sock->state == SOCK_CONNECTED || sock->state == SOCK_LINGERING;
-}
-
-static inline const char *sock_killed_text(const struct sock *sock)
-{
-    if (sock->is_idle)
-        return SOCK_IDLE_TEXT;
-    return sock->is_denied_now ? SOCK_DENIED_NOW_TEXT : SOCK_KILLED_TEXT;
 }
 
 /* Its OPTION_LINGER: -1 off, 0 reset, else milliseconds. */
@@ -195,8 +186,8 @@ int sock_disconnect(struct op *op, bool abort);
 void sock_orphan_linger(struct sock *sock);
 /* A lingering close is given up: RST, its close ends with error. */
 void sock_abort_linger(struct sock *sock, uint32_t error);
-/* By the administrator: RST, every op but CLOSE ends with CONNECTION_ABORTED from now on (S55). */
-void sock_kill(struct sock *sock);
+/* RST; every op but CLOSE ends with CONNECTION_ABORTED from now on (S55). */
+void sock_kill(struct sock *sock, enum killer killer);
 /*
  * What policy says today of a connection's name, then of its address. What is not up, or has no
  * session any more, is allowed.

@@ -591,10 +591,13 @@ void sock_abort(struct sock *sock)
     close_now(sock, true);
 }
 
-void sock_kill(struct sock *sock)
+void sock_kill(struct sock *sock, enum killer killer)
 {
+    if (sock->state == SOCK_KILLED)
+        return;
+    sock->killer = killer;
     if (sock->lingers) {
-        sock_audit_close(sock, ERR_CONNECTION_ABORTED, sock_killed_text(sock));
+        sock_audit_close(sock, ERR_CONNECTION_ABORTED, killer_text(sock->killer));
         sock_abort_linger(sock, ERR_CONNECTION_ABORTED);
         return;
     }
@@ -602,9 +605,7 @@ void sock_kill(struct sock *sock)
         sock_abort(sock);
         return;
     }
-    if (sock->state == SOCK_KILLED)
-        return;
-    sock_audit_close(sock, ERR_CONNECTION_ABORTED, sock_killed_text(sock));
+    sock_audit_close(sock, ERR_CONNECTION_ABORTED, killer_text(sock->killer));
     sock_lend_no_more(sock);
     sock_move(sock, SOCK_KILLED);
     netsock_abort(&sock->ns, sock->worker);

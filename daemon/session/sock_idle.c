@@ -39,8 +39,7 @@ static void on_idle(struct deadline *deadline)
         worker_set_deadline(sock->worker, deadline, most - idle_for);
         return;
     }
-    sock->is_idle = true;
-    sock_kill(sock);
+    sock_kill(sock, KILLER_IDLENESS);
 }
 
 /*

@@ -34,6 +34,11 @@ enum side {
     SIDE_MISSED, /* shut, and a send was refused: broken, if that SHUTDOWN does not come to its turn */
 };
 
+/* Who has ended a socket, or an op whose socket was ended. */
+enum killer { KILLER_NONE, KILLER_ADMINISTRATOR, KILLER_POLICY, KILLER_IDLENESS };
+
+const char *killer_text(enum killer killer); /* for the owner */
+
 /* What few sockets have. The others share an empty one. */
 struct sock_more {
     struct op *hangup;               /* waits for the end of the connection */

@@ -128,7 +128,7 @@ void window_leave_id(struct sock *sock)
 static bool report(struct session *s, struct sock *sock)
 {
     struct reply reply = {.kind = KIND_EVENT, .socket = sock->id, .body = BODY_EVENT};
-    const char *text = sock->has_killed_event ? sock_killed_text(sock) : "";
+    const char *text = sock->has_killed_event ? killer_text(sock->killer) : "";
 
     reply.event = sock->has_killed_event ? EVENT_KILLED : EVENT_SEND_ROOM;
     reply.error = sock->has_killed_event ? ERR_CONNECTION_ABORTED : ERR_SUCCESS;

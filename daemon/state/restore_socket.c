@@ -93,8 +93,9 @@ static void set_flags(struct sock *sock, uint32_t flags)
     sock->has_seen_end = flags & ASOCKD__STATE__SOCKET__FLAG__SEEN_END;
     sock->has_sent_end = flags & ASOCKD__STATE__SOCKET__FLAG__SENT_END;
     sock->has_killed_event = flags & ASOCKD__STATE__SOCKET__FLAG__KILLED_EVENT;
-    sock->is_denied_now = flags & ASOCKD__STATE__SOCKET__FLAG__DENIED_NOW;
-    sock->is_idle = flags & ASOCKD__STATE__SOCKET__FLAG__IDLE;
+    sock->killer = flags & ASOCKD__STATE__SOCKET__FLAG__IDLE         ? KILLER_IDLENESS
+                   : flags & ASOCKD__STATE__SOCKET__FLAG__DENIED_NOW ? KILLER_POLICY
+                                                                     : KILLER_ADMINISTRATOR;
     sock->owes_end = flags & ASOCKD__STATE__SOCKET__FLAG__OWES_END;
     sock->is_audited = sock->worker->audit && flags & ASOCKD__STATE__SOCKET__FLAG__AUDITED;
     sock->had_more = flags & ASOCKD__STATE__SOCKET__FLAG__HAD_MORE;
@@ -417,7 +418,8 @@ static bool is_in_place(const struct sock *sock, const Asockd__State__Socket *of
 static bool is_small(const struct sock *sock, const Asockd__State__Op *from)
 {
     return from->verb == VERB_RECEIVE && !is_reference(from) &&
-           !(from->receive_flags & RECEIVE_MULTISHOT) && !sock->more->dgram;
+           !(from->receive_flags & RECEIVE_MULTISHOT) && from->length <= UINT32_MAX &&
+           !sock->more->dgram;
 }
 
 static struct op *make_op(struct sock *sock, const Asockd__State__Op *from)
@@ -567,7 +569,7 @@ static int fill_op(struct state_restorer *r, struct op *op, const Asockd__State_
         e = accept_restore(op, from->first_id, from->end_id);
         return e == -EINVAL ? restore_fail(r, "the IDs of an accept are in use") : e;
     default:
-        op->receive.length = from->length;
+        op_set_receive_length(op, from->length);
         op->receive_flags = (uint8_t)from->receive_flags;
         op->bytes = from->bytes;
         if (sock->more->dgram)

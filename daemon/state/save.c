@@ -147,8 +147,8 @@ static uint32_t socket_flags(const struct sock *sock)
            (sock->has_seen_end ? ASOCKD__STATE__SOCKET__FLAG__SEEN_END : 0u) |
            (sock->has_sent_end ? ASOCKD__STATE__SOCKET__FLAG__SENT_END : 0u) |
            (sock->has_killed_event ? ASOCKD__STATE__SOCKET__FLAG__KILLED_EVENT : 0u) |
-           (sock->is_denied_now ? ASOCKD__STATE__SOCKET__FLAG__DENIED_NOW : 0u) |
-           (sock->is_idle ? ASOCKD__STATE__SOCKET__FLAG__IDLE : 0u) |
+           (sock->killer == KILLER_POLICY ? ASOCKD__STATE__SOCKET__FLAG__DENIED_NOW : 0u) |
+           (sock->killer == KILLER_IDLENESS ? ASOCKD__STATE__SOCKET__FLAG__IDLE : 0u) |
            (sock->owes_end ? ASOCKD__STATE__SOCKET__FLAG__OWES_END : 0u) |
            (sock->is_audited ? ASOCKD__STATE__SOCKET__FLAG__AUDITED : 0u) |
            (sock->had_more ? ASOCKD__STATE__SOCKET__FLAG__HAD_MORE : 0u) |

@@ -157,7 +157,7 @@ void save_op(struct state_writer *out, const struct op *op, uint32_t queue)
         if (!data)
             out->error = -ENOMEM;
     } else if (op->verb == VERB_RECEIVE) {
-        to->length = op->receive.length;
+        to->length = op_receive_length(op);
         to->receive_flags = op->receive_flags;
     } else if (op->verb == VERB_ACCEPT) {
         accept_save(op, &to->first_id, &to->end_id);

@@ -107,7 +107,8 @@ static int broken(struct session *s, const char *why)
 static bool is_small(const struct request *r, const struct sock *sock)
 {
     return r->verb == VERB_RECEIVE && r->receive.segments.count == 0 &&
-           !(r->receive.flags & RECEIVE_MULTISHOT) && sock && !sock->more->dgram;
+           r->receive.length <= UINT32_MAX && !(r->receive.flags & RECEIVE_MULTISHOT) && sock &&
+           !sock->more->dgram;
 }
 
 /* What arrived with it is charged from here on; complete() gives it back. */

@@ -131,7 +131,7 @@ static int read_some(struct op *op)
 {
     struct sock *sock = op->sock;
     bool peek = op->receive_flags & RECEIVE_PEEK;
-    uint64_t rest = op->receive.length - op->bytes;
+    uint64_t rest = op_receive_length(op) - op->bytes;
     size_t want = rest < FRAME_PAYLOAD_MAX ? (size_t)rest : FRAME_PAYLOAD_MAX;
     size_t gap, room;
     uint8_t *place = session_reserve(op->session, want, CODEC_REPLY_MAX, &room);
@@ -149,7 +149,7 @@ static int read_some(struct op *op)
     if ((size_t)n < room)
         sock->wants_read = true; /* the kernel has no more: the next one need not ask */
     op->bytes += (uint64_t)n;
-    if (op->receive_flags & RECEIVE_WAIT_ALL && op->bytes < op->receive.length) {
+    if (op->receive_flags & RECEIVE_WAIT_ALL && op->bytes < op_receive_length(op)) {
         tell_piece(op, place, gap, (size_t)n);
         return sock->wants_read ? 0 : 2;
     }
@@ -162,8 +162,8 @@ static int read_some(struct op *op)
 static bool is_small(const struct op *op)
 {
     return op->class == &receive_class && !op->is_reference && op->receive_flags == 0 &&
-           op->bytes == 0 && op->is_counted && op->receive.length > 0 &&
-           op->receive.length <= RECEIVE_SMALL;
+           op->bytes == 0 && op->is_counted && op_receive_length(op) > 0 &&
+           op_receive_length(op) <= RECEIVE_SMALL;
 }
 
 /* How many of the first receives may be filled by one call, and their bytes. */
@@ -177,7 +177,7 @@ static unsigned int count_together(const struct sock *sock, size_t *ret_bytes)
 
         if (count == RECEIVES_TOGETHER || !is_small(op))
             break;
-        *ret_bytes += op->receive.length;
+        *ret_bytes += op_receive_length(op);
         count++;
     }
     return count;
@@ -191,7 +191,7 @@ static void lay_out(const struct sock *sock, uint8_t *place, unsigned int count,
 
     for (unsigned int i = 0; i < count; i++, it = it->next) {
         const struct op *op = container_of(it, struct op, node);
-        size_t len = op->receive.length;
+        size_t len = op_receive_length(op);
 
         iov[i].iov_base = place + guess_head(op, len, i == 0, place, &guesses[i]);
         iov[i].iov_len = len;
@@ -279,7 +279,7 @@ static int read_reference(struct op *op)
     if (n <= 0)
         return n == -EFAULT ? 1 : ended(op, n);
     op->bytes += (uint64_t)n;
-    if (op->receive_flags & RECEIVE_WAIT_ALL && op->bytes < op->receive.length) {
+    if (op->receive_flags & RECEIVE_WAIT_ALL && op->bytes < op_receive_length(op)) {
         slices_advance(sock->worker, &op->slices, (uint64_t)n);
         /* It stays the first one; the next step goes on, if there is time for it in this turn. */
         return sock->wants_read ? 0 : 1;
@@ -299,7 +299,7 @@ static int receive_step(struct op *op)
         complete(op, sock->receive_error);
         return 1;
     }
-    if (op->receive.length == 0)
+    if (op_receive_length(op) == 0)
         return probe(op);
     do {
         r = op->is_reference ? read_reference(op) : read_first(op);
@@ -452,7 +452,7 @@ int verb_receive(struct op *op, const struct call *call)
         return err;
     op->class = r->receive.flags & RECEIVE_MULTISHOT ? &shot_class : &receive_class;
     op->is_reference = r->receive.segments.count > 0;
-    op->receive.length = wanted(r);
+    op_set_receive_length(op, wanted(r));
     op->receive_flags = (uint8_t)r->receive.flags;
     if (op->sock->receive_side != SIDE_OPEN)
         op->sock->wants_read = false;

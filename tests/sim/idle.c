@@ -85,7 +85,7 @@ void idle_check(const struct worker *w)
         const struct session *s = container_of(it, struct session, node);
 
         session_for_each_sock (s, sock) {
-            if (sock->is_idle)
+            if (sock->killer == KILLER_IDLENESS)
                 check_ended(sock);
             else
                 check_open(sock);

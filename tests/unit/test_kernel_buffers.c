@@ -157,7 +157,7 @@ START_TEST(test_s49_a_failed_or_killed_connection_gives_its_buffers_back)
     core_settle(core);
     ck_assert_uint_eq(used(), 0);
     connected(1);
-    sock_kill(session_sock(core->session, 1));
+    sock_kill(session_sock(core->session, 1), KILLER_ADMINISTRATOR);
     ck_assert_uint_eq(used(), 0);
 }
 END_TEST

@@ -68,7 +68,7 @@ START_TEST(test_s55_idle_connection_is_ended)
     ck_assert_int_eq(socket_1()->state, SOCK_CONNECTED);
     core_pass(core, 200);
     ck_assert_int_eq(socket_1()->state, SOCK_KILLED);
-    ck_assert_str_eq(sock_killed_text(socket_1()), "idle");
+    ck_assert_str_eq(killer_text(socket_1()->killer), "idle");
     ck_assert(core_has_reply(core, token, &reply));
     ck_assert_uint_eq(reply.error, ERR_CONNECTION_ABORTED);
     later = core_receive(core, 1, 1, 0, 0);
@@ -105,7 +105,7 @@ START_TEST(test_s55_idle_although_a_multishot_waits)
     ck_assert(!core_has_reply(core, token, &reply));
     ck_assert_int_eq(socket_1()->state, SOCK_CONNECTED);
     core_pass(core, 200);
-    ck_assert_str_eq(sock_killed_text(socket_1()), "idle");
+    ck_assert_str_eq(killer_text(socket_1()->killer), "idle");
     ck_assert(core_has_reply(core, token, &reply));
     ck_assert_uint_eq(reply.error, ERR_CONNECTION_ABORTED);
     ck_assert_uint_eq(reply.flags & REPLY_MORE, 0);

@@ -395,7 +395,7 @@ START_TEST(test_s55_a_linger_behind_a_connect_can_be_killed)
     core_send(core, 1, "data", 4, 0);
     close_token = core_close(core, 1, 4000);
     core_settle(core);
-    sock_kill(list_first(&core->session->lingering, struct sock, node));
+    sock_kill(list_first(&core->session->lingering, struct sock, node), KILLER_ADMINISTRATOR);
     ck_assert_uint_eq(core_completion(core, connect_token).error, ERR_OPERATION_ABORTED);
     ck_assert_uint_eq(core_completion(core, close_token).error, ERR_CONNECTION_ABORTED);
 }

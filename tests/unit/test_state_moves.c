@@ -323,7 +323,7 @@ START_LOOP_TEST(test_a_lent_socket_whose_reply_has_no_room_moves, 0, 2)
     s = taker_session(&u);
     ck_assert_uint_eq(s->lending_count, 1);
     if (_i == 1)
-        sock_kill(session_sock(s, 1));
+        sock_kill(session_sock(s, 1), KILLER_ADMINISTRATOR);
     state_resume(&u.core->worker);
     while ((n = take_descriptors(old->client)) >= 0) {
         count += n;
