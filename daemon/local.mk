@@ -240,6 +240,8 @@ libasockd_la_SOURCES = \
 	daemon/state/datagrams.h \
 	daemon/state/drains.c \
 	daemon/state/drains.h \
+	daemon/state/ended.c \
+	daemon/state/ended.h \
 	daemon/state/history.c \
 	daemon/state/history.h \
 	daemon/state/image.c \

@@ -112,11 +112,11 @@ struct session {
     int unread_fd;            /* the session has ended, its client has not read all; -1: none */
     struct ev_io farewell_io; /* what that still writes is discarded */
     uint32_t lend_look_ms, farewell_bytes; /* the second: so much of it */
-    bool keeps_buffers;            /* until the client has closed its end, or a bound is reached */
-    struct status_page *status;    /* NULL: the client has not asked for it */
-    uint64_t shared;               /* bytes of all buffers */
-    bool has_hello;                /* requests are allowed */
-    bool is_handed_over, is_unfit; /* to another process; from one, but not whole (daemon/state/) */
+    bool keeps_buffers;         /* until the client has closed its end, or a bound is reached */
+    struct status_page *status; /* NULL: the client has not asked for it */
+    uint64_t shared;            /* bytes of all buffers */
+    bool has_hello;             /* requests are allowed */
+    bool is_handed_over, is_unfit, had_ended; /* to another process; from one: not whole, ended */
     bool has_ended;      /* replies go nowhere; it waits for its lingering sockets, then goes */
     bool is_condemned;   /* by the administrator: its sockets are killed in steps, then it ends */
     bool is_dying;       /* it has ended, and what it had is closed in steps */

@@ -54,9 +54,9 @@ static bool may_be_unread(const struct session *s)
     return s->descriptors_unread > 0 || s->lent_unread > 0;
 }
 
-static bool is_fetched(const struct session *s)
+bool session_has_unread(const struct session *s)
 {
-    return !may_be_unread(s) || s->worker->is_stopping || unread_is_nothing(s->unread_fd);
+    return s->unread_fd >= 0 && may_be_unread(s) && !unread_is_nothing(s->unread_fd);
 }
 
 static void stop_waiting(struct session *s)
@@ -65,7 +65,8 @@ static void stop_waiting(struct session *s)
     deadline_unset(&s->retry);
     if (s->keeps_buffers)
         release(s);
-    if (is_fetched(s))
+    /* The next process, if there is one, has it by now (daemon/state/ended.c). */
+    if (s->worker->is_stopping || !session_has_unread(s))
         part(s);
     else
         worker_set_deadline(s->worker, &s->unread, UNREAD_MS);

@@ -22,6 +22,12 @@ struct session;
 void session_leave_transport(struct session *s, bool has_last_word);
 void session_farewell_end(struct session *s); /* now, whatever the client has read */
 
+/*
+ * It has ended, but for its connection: descriptors may be on their way to its client. The kernel
+ * counts them, of lent sockets, too.
+ */
+bool session_has_unread(const struct session *s);
+
 /* A step of it: what the client has written is discarded. */
 void session_discard(struct session *s);
 

@@ -2,7 +2,8 @@
 /*
  * Decides which sessions can go over, and ends here those that have gone.
  *
- * These cannot: sessions that are ending, and those who came by the listener of one of these.
+ * These cannot: sessions that are ending, and those who came by the listener of one of these. Of
+ * those that have ended the daemon's record has what is left (ended.c).
  */
 #include <errno.h>
 #include <unistd.h>

@@ -42,6 +42,7 @@
 #define STATE_FORMAT_TRAVEL 4u /* and descriptors that go with a session's output */
 #define STATE_FORMAT_REPLY 5u  /* lent sockets that go with a reply behind the output */
 #define STATE_FORMAT_DRAINS 4u /* draining sockets; an older one does not take them over */
+#define STATE_FORMAT_ENDED 5u  /* sessions that have ended; likewise */
 #define STATE_HEADER 40u
 /* Of all records: what a daemon may hold for its clients is far below. */
 #define STATE_BYTES_MAX (UINT64_C(4) << 30)
@@ -70,6 +71,10 @@ void state_needs(struct state_writer *w, uint32_t format);
 static inline bool state_takes_drains(const struct state_writer *w)
 {
     return w->most >= STATE_FORMAT_DRAINS;
+}
+static inline bool state_takes_ended(const struct state_writer *w)
+{
+    return w->most >= STATE_FORMAT_ENDED;
 }
 /* The place of a descriptor, as records name it; -1: 0, none. */
 uint32_t state_add_descriptor(struct state_writer *w, int fd);

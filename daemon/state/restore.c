@@ -15,6 +15,7 @@
 
 #include "daemon/core/quota.h"
 #include "daemon/state/drains.h"
+#include "daemon/state/ended.h"
 #include "daemon/state/history.h"
 #include "daemon/state/policy.h"
 #include "daemon/state/rules.h"
@@ -186,6 +187,8 @@ static int restore_daemon(struct state_reader *in, struct state_restorer *r,
         e = restore_listener(in, r);
     for (uint32_t i = 0; e == 0 && i < from->sessions; i++)
         e = restore_session_and_sockets(in, r);
+    if (e == 0)
+        e = ended_restore(r, from);
     if (e == 0)
         e = drains_restore(r, from);
     if (e == 0)

@@ -376,6 +376,10 @@ void state_resume(struct worker *w)
         struct session *s = container_of(it, struct session, node);
         struct sock *sock;
 
+        if (s->had_ended) {
+            session_end(s, ERR_SUCCESS, NULL);
+            continue;
+        }
         /* Nothing of it begins again: without a restriction it could connect where it may not. */
         if (s->is_unfit) {
             cut_sockets(s);

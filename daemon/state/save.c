@@ -25,6 +25,7 @@
 #include "daemon/state/counters.h"
 #include "daemon/state/datagrams.h"
 #include "daemon/state/drains.h"
+#include "daemon/state/ended.h"
 #include "daemon/state/history.h"
 #include "daemon/state/lent.h"
 #include "daemon/state/policy.h"
@@ -49,6 +50,7 @@ void state_save_daemon(struct state_writer *out, const struct worker *w, int loc
     struct state_counters room;
     struct state_policy policy;
     struct drains_room drains = {.drains = NULL};
+    struct ended_room ended = {.sessions = NULL};
     struct history_room history = {.denials = NULL};
     struct rules_room rules;
 
@@ -63,12 +65,14 @@ void state_save_daemon(struct state_writer *out, const struct worker *w, int loc
     state_save_more_counters(w, &room, &daemon);
     rules_save(w, &rules, &daemon);
     state_save_policy(w->policy, &policy, &daemon);
-    if (drains_save(out, w, &drains, &daemon) < 0 || history_save(w, &history, &daemon) < 0)
+    if (drains_save(out, w, &drains, &daemon) < 0 || ended_save(out, w, &ended, &daemon) < 0 ||
+        history_save(w, &history, &daemon) < 0)
         out->error = -ENOMEM;
     record.kind_case = ASOCKD__STATE__RECORD__KIND_DAEMON;
     record.daemon = &daemon;
     state_add(out, &record);
     drains_free_room(&drains);
+    ended_free_room(&ended);
     history_free_room(&history);
 }
 
@@ -90,8 +94,8 @@ void state_save_listener(struct state_writer *out, const char *name, bool is_con
 
 /* ---- parts ---- */
 
-static void fill_identity(struct state_writer *out, const struct identity *identity,
-                          Asockd__State__Identity *to)
+void save_identity(struct state_writer *out, const struct identity *identity,
+                   Asockd__State__Identity *to)
 {
     asockd__state__identity__init(to);
     to->uid = identity->uid;
@@ -438,7 +442,7 @@ static int collect_slots(const struct session *s, struct session_room *room)
     return 0;
 }
 
-static void fill_limits(const struct limits *limits, Asockd__State__Session *to)
+void save_limits(const struct limits *limits, Asockd__State__Session *to)
 {
     to->sockets_max = limits->sockets;
     to->ops_max = limits->ops;
@@ -483,7 +487,7 @@ static void fill_session(const struct session *s, Asockd__State__Session *to)
     to->restrictions_memory = s->restrictions;
     to->lingering = count(&s->lingering);
     to->sockets = s->socket_count + to->lingering;
-    fill_limits(&s->limits, to);
+    save_limits(&s->limits, to);
     fill_transport(&s->transport, to);
 }
 
@@ -512,7 +516,7 @@ void state_save_session(struct state_writer *out, const struct session *s)
     fill_session(s, &session);
     session.descriptor = state_add_descriptor(out, s->transport.fd);
     sharing_save(out, s, &sharing, &session);
-    fill_identity(out, &s->identity, &record_identity);
+    save_identity(out, &s->identity, &record_identity);
     session.identity = &record_identity;
     session.restrictions = room.restrictions;
     session.n_restrictions = room.restriction_count;

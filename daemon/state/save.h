@@ -16,6 +16,10 @@ struct endpoint_room {
 Asockd__State__Endpoint *save_endpoint(struct endpoint_room *room, const struct endpoint *e);
 /* NULL: "". */
 char *save_text(const char *s);
+/* to refers to what is in identity. */
+void save_identity(struct state_writer *out, const struct identity *identity,
+                   Asockd__State__Identity *to);
+void save_limits(const struct limits *limits, Asockd__State__Session *to);
 void save_op(struct state_writer *out, const struct op *op, uint32_t queue);
 
 #endif

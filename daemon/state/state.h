@@ -34,8 +34,9 @@ bool state_carries(const struct session *s);
 /* Marks those that go (is_handed_over), which their sharers do too. How many. */
 uint32_t state_choose(struct worker *w);
 /*
- * The first record, with what has no session any more, for state_leave_drains(), if the reader
- * knows that. lock: of the runtime directory. Counts of what follows.
+ * The first record, with what has no session any more, for state_leave_drains(), and connections
+ * of sessions that have ended; if the reader knows that. lock: of the runtime directory. Counts of
+ * what follows.
  */
 void state_save_daemon(struct state_writer *out, const struct worker *w, int lock,
                        uint32_t listeners, uint32_t sessions);

@@ -218,6 +218,60 @@ class Unsent(LentTest):
         self.assertEqual(self.read_all(peer), b"")
 
 
+class Ended(LentTest):
+    """Its client has not fetched what it was lent: it counts as one until it has, or has closed its end."""
+
+    def clients(self, count):
+        """Beside the administrator."""
+        self.daemon.wait(lambda: self.daemon.stats()["clients"] == 1 + count)
+
+    def states(self):
+        return [row["state"] for row in self.daemon.control.inspect(list=pb.List())]
+
+    def replace(self):
+        self.succeed()
+
+    def leave_unread(self):
+        self.clients(0)
+        wire, listener = self.wire(), self.serve()
+        wire.send(wire.open(5, 1), lending.connect(6, 1, listener.getsockname(), lending.HELD))
+        self.accept(listener)
+        self.daemon.wait(lambda: "lent" in self.states())
+        wire.sock.shutdown(socket.SHUT_WR)
+        self.daemon.wait(lambda: "lent" not in self.states())
+        self.clients(1)
+        return wire
+
+    def test_until_it_is_fetched(self):
+        wire = self.leave_unread()
+        self.replace()
+        self.clients(1)
+        self.replace()
+        self.clients(1)
+        self.assertEqual(wire.completion(6).descriptors, 1)
+        self.hold(socket.socket(fileno=wire.descriptors.popleft()))
+        with self.assertRaises(EOFError):
+            wire.read()
+        self.clients(0)
+
+    def test_until_the_client_is_gone(self):
+        wire = self.leave_unread()
+        self.replace()
+        self.clients(1)
+        wire.close()
+        self.clients(0)
+
+
+class EndedRestarted(Ended):
+    @classmethod
+    def setUpClass(cls):
+        cls.policy = lending.policy_file(cls, LENDS)
+        cls.daemon = Managed("--policy", cls.policy)
+
+    def replace(self):
+        self.daemon.restart()
+
+
 class Restarted(LentTest):
     """The same by way of the service manager's store."""
 

@@ -335,6 +335,7 @@ static void load(struct cargo *c, void (*lost)(const struct kfile *end))
     struct worker *w = &d.worker;
     uint32_t count = choose_sessions(lost);
 
+    held_remember_unread(w);
     SIM_MUST(state_writer_init(&c->out) == 0);
     state_save_daemon(&c->out, w, -1, 0, count);
     list_for_each (&w->sessions, it) {
@@ -394,6 +395,7 @@ static void unload(struct cargo *c, const uint8_t *data, size_t len)
         if (!r.taken[i])
             sim_fail("not-restored: a descriptor was not taken");
     d.listeners.clients += r.sessions;
+    held_check_unread(&d.worker);
     shared_listeners_begin(&d.shared);
     state_resume(&d.worker);
     daemon_check();

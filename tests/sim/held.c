@@ -4,6 +4,7 @@
 
 #include "daemon/core/quota.h"
 #include "daemon/session/session.h"
+#include "daemon/session/session_farewell.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
 #include "daemon/wire/status_page.h"
@@ -93,4 +94,24 @@ void held_check(const struct worker *w)
     if (bytes > 2 * quota_usage(w->quota, QUOTA_MEMORY).used + OWN_BYTES)
         sim_fail("uncharged: %zu bytes of the daemon's, %llu are charged", bytes,
                  (unsigned long long)quota_usage(w->quota, QUOTA_MEMORY).used);
+}
+
+static unsigned int unread;
+
+void held_remember_unread(const struct worker *w)
+{
+    unread = 0;
+    list_for_each (&w->sessions, it)
+        unread += session_has_unread(container_of(it, struct session, node));
+}
+
+void held_check_unread(const struct worker *w)
+{
+    unsigned int n = 0;
+
+    list_for_each (&w->sessions, it)
+        n += container_of(it, struct session, node)->had_ended;
+    if (n != unread)
+        sim_fail("uncharged: of %u sessions with descriptors to fetch %u have gone over", unread,
+                 n);
 }

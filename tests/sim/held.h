@@ -6,4 +6,11 @@
 
 void held_check(const struct worker *w);
 
+/*
+ * Before a restart, and behind it: sessions that have ended, whose clients have descriptors to
+ * fetch, go over.
+ */
+void held_remember_unread(const struct worker *w);
+void held_check_unread(const struct worker *w);
+
 #endif

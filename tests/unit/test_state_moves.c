@@ -16,32 +16,54 @@
 #include "daemon/policy/kept.h"
 #include "daemon/policy/learn.h"
 #include "daemon/session/session.h"
+#include "daemon/session/session_end.h"
 #include "daemon/session/sock.h"
 #include "daemon/verbs/connect.h"
+#include "proto/errors.h"
 #include "tests/lib/suite.h"
 #include "tests/unit/state_parts.h"
 
-/* All that `from` has, by descriptors of its own. */
-static void move_session(struct core *from, const struct session *s, struct taker *to)
+/* What was written, by descriptors of its own. */
+static void take(struct state_writer *w, struct taker *to)
 {
-    struct state_writer w;
     struct state_reader in;
     const uint8_t *data;
     size_t len;
+
+    ck_assert_int_eq(state_finish(w, &data, &len), 0);
+    for (uint32_t i = 0; i < w->descriptor_count; i++)
+        to->descriptors[i] = dup(w->descriptors[i]);
+    to->r.descriptor_count = w->descriptor_count;
+    ck_assert_int_eq(state_read(&in, data, len), 0);
+    ck_assert_int_eq(state_restore(&to->r, &in), 0);
+    state_writer_deinit(w);
+}
+
+/* All that `from` has. */
+static void move_session(struct core *from, const struct session *s, struct taker *to)
+{
+    struct state_writer w;
     int lock = memfd_create("lock", 0);
 
     ck_assert(state_carries(s));
     ck_assert_int_eq(state_writer_init(&w), 0);
     state_save_daemon(&w, &from->worker, lock, 0, 1);
     state_save_session(&w, s);
-    ck_assert_int_eq(state_finish(&w, &data, &len), 0);
     state_end_in_reset(s, true);
-    for (uint32_t i = 0; i < w.descriptor_count; i++)
-        to->descriptors[i] = dup(w.descriptors[i]);
-    to->r.descriptor_count = w.descriptor_count;
-    ck_assert_int_eq(state_read(&in, data, len), 0);
-    ck_assert_int_eq(state_restore(&to->r, &in), 0);
-    state_writer_deinit(&w);
+    take(&w, to);
+    close(lock);
+}
+
+/* What has no session, or one that has ended; most: the last format that the reader knows. */
+static void move_rest(struct core *from, struct taker *to, uint32_t most)
+{
+    struct state_writer w;
+    int lock = memfd_create("lock", 0);
+
+    ck_assert_int_eq(state_writer_init(&w), 0);
+    w.most = most;
+    state_save_daemon(&w, &from->worker, lock, 0, 0);
+    take(&w, to);
     close(lock);
 }
 
@@ -336,6 +358,100 @@ START_LOOP_TEST(test_a_lent_socket_whose_reply_has_no_room_moves, 0, 2)
     core_free(old); /* with the client's end */
     taker_free(&t);
     taker_free(&u);
+}
+END_TEST
+
+static void lend_one(struct core *core)
+{
+    struct request lend = {.verb = VERB_CONNECT, .socket = 1, .connect = {.lend = LEND_GIVEN}};
+
+    allow_lending(core);
+    core_open(core, 1);
+    core_settle(core);
+    lend.connect.endpoint = (struct endpoint){.address_len = 4, .port = core->port};
+    memcpy(lend.connect.endpoint.address, "\177\0\0\1", 4);
+    core_request(core, &lend, NULL, 0);
+    core_settle(core);
+    while (session_sock(core->session, 1)->state == SOCK_CONNECTING)
+        ev_run(core->worker.loop, EVRUN_ONCE);
+    core_settle(core);
+    ck_assert_uint_eq(core->session->lent_unread, 1);
+}
+
+/* As a daemon that another process has taken over from; `own` sessions are not of that. */
+static void stop(struct core *core, unsigned int own)
+{
+    core->worker.is_stopping = true;
+    core_pass(core, 1000);
+    ck_assert_uint_eq(quota_usage(core->worker.quota, QUOTA_CLIENTS).used, own);
+}
+
+static void check_in_flight(struct core *core, unsigned int clients, unsigned int sockets)
+{
+    core_settle(core);
+    core_pass(core, 3 * UNREAD_MS);
+    ck_assert_uint_eq(quota_usage(core->worker.quota, QUOTA_CLIENTS).used, 1 + clients);
+    ck_assert_uint_eq(quota_usage(core->worker.quota, QUOTA_SOCKETS).used,
+                      core->session->held.sockets + sockets);
+}
+
+/*
+ * The kernel counts descriptors that the client of a session that has ended has not fetched: the
+ * next process charges them, too, and the one behind that, until the client has read them, or has
+ * closed its end.
+ */
+START_LOOP_TEST(test_what_an_ended_session_has_in_flight_moves, 0, 2)
+{
+    struct core *old = core_new();
+    struct taker t, u;
+    int count = 0, n;
+
+    lend_one(old);
+    session_end(old->session, ERR_CONNECTION_ABORTED, "test");
+    core_settle(old);
+    core_pass(old, 1000);
+    ck_assert_ptr_nonnull(old->session);
+    taker_init(&t);
+    move_rest(old, &t, STATE_FORMAT_LAST);
+    stop(old, 0);
+    ck_assert_ptr_null(old->session);
+    state_resume(&t.core->worker);
+    check_in_flight(t.core, 1, 1);
+    taker_init(&u);
+    move_rest(t.core, &u, STATE_FORMAT_LAST);
+    stop(t.core, 1);
+    state_resume(&u.core->worker);
+    check_in_flight(u.core, 1, 1);
+    if (_i == 1)
+        close(old->client);
+    while (_i == 0 && (n = take_descriptors(old->client)) >= 0)
+        count += n;
+    ck_assert_int_eq(count, _i == 0);
+    check_in_flight(u.core, 0, 0);
+    if (_i == 1)
+        old->client = -1;
+    core_free(old);
+    taker_free(&t);
+    taker_free(&u);
+}
+END_TEST
+
+/* A descriptor that an older reader does not know would make it refuse all of them. */
+START_TEST(test_an_older_reader_gets_no_ended_session)
+{
+    struct core *old = core_new();
+    struct taker t;
+
+    lend_one(old);
+    session_end(old->session, ERR_CONNECTION_ABORTED, "test");
+    core_settle(old);
+    taker_init(&t);
+    move_rest(old, &t, STATE_FORMAT_ENDED - 1);
+    ck_assert_uint_eq(t.r.descriptor_count, 1); /* the lock */
+    state_resume(&t.core->worker);
+    check_in_flight(t.core, 0, 0);
+    core_free(old);
+    taker_free(&t);
 }
 END_TEST
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* As test_state_refused.c: what format 4 has beside. */
+/* As test_state_refused.c: what format 4 has beside, and sessions that have ended. */
 
 #include <errno.h>
 #include <string.h>
@@ -167,6 +167,93 @@ START_LOOP_TEST(test_what_cannot_be_is_refused, 0, sizeof(wrongs) / sizeof(wrong
     taker_make_format(&t, 4);
     ck_assert_int_eq(taker_take_prepared(&t, &p), -EBADMSG);
     ck_assert_ptr_nonnull(t.r.what);
+    taker_free(&t);
+}
+END_TEST
+
+/* ---- sessions that have ended ---- */
+
+static void nothing(struct parts *p)
+{
+    (void)p;
+}
+static void ended_with_a_socket(struct parts *p)
+{
+    p->session.sockets = 1;
+}
+static void ended_with_nothing_unread(struct parts *p)
+{
+    p->session.lent_unread = 0;
+}
+static void ended_with_more_than_it_may_have(struct parts *p)
+{
+    p->session.lent_unread = p->session.sockets_max + 1;
+}
+static void ended_without_a_connection(struct parts *p)
+{
+    p->session.descriptor = 0;
+}
+static void ended_is_tcp(struct parts *p)
+{
+    p->session.descriptor = CONNECTION;
+}
+static void ended_has_another_cookie(struct parts *p)
+{
+    p->session.cookie = 1;
+}
+static void ended_at_no_listener(struct parts *p)
+{
+    p->session.listener = (char *)(uintptr_t) "gone";
+}
+static void ended_of_a_later_id(struct parts *p)
+{
+    p->session.id = 50;
+}
+static void ended_below_nobody(struct parts *p)
+{
+    p->session.sharer = 42;
+}
+
+/* The first one is as it should be. */
+static void (*const ended_wrongs[])(struct parts *p) = {
+    nothing,
+    ended_with_a_socket,
+    ended_with_nothing_unread,
+    ended_with_more_than_it_may_have,
+    ended_without_a_connection,
+    ended_is_tcp,
+    ended_has_another_cookie,
+    ended_at_no_listener,
+    ended_of_a_later_id,
+    ended_below_nobody,
+};
+
+START_LOOP_TEST(test_what_cannot_have_ended_is_refused, 0,
+                sizeof(ended_wrongs) / sizeof(ended_wrongs[0]))
+{
+    Asockd__State__Session *ended[1];
+    struct state_writer w;
+    const uint8_t *data;
+    struct parts p;
+    struct taker t;
+    size_t len;
+
+    parts_fill(&p);
+    p.daemon.sessions = 0;
+    p.daemon.ended = ended;
+    p.daemon.n_ended = 1;
+    ended[0] = &p.session;
+    p.session.sockets = 0;
+    p.session.lent_unread = 1;
+    ended_wrongs[_i](&p);
+    taker_prepare(&t);
+    ck_assert_int_eq(state_writer_init(&w), 0);
+    for (int i = 0; i < DESCRIPTORS; i++)
+        state_add_descriptor(&w, i);
+    parts_add(&w, ASOCKD__STATE__RECORD__KIND_DAEMON, &p.daemon);
+    ck_assert_int_eq(state_finish(&w, &data, &len), 0);
+    ck_assert_int_eq(taker_take(&t, data, len), _i == 0 ? 0 : -EBADMSG);
+    state_writer_deinit(&w);
     taker_free(&t);
 }
 END_TEST
