@@ -14,6 +14,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/tcp.h> /* more of struct tcp_info than the C library's */
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -138,24 +140,49 @@ static bool is_at(const struct endpoint *one, const struct endpoint *other)
            memcmp(one->address, other->address, one->address_len) == 0;
 }
 
-/* Sockets to different peers may share a local address. A sandbox may forbid getpeername(2). */
-static bool is_other_peer(int fd, const struct endpoint *remote)
+/*
+ * The daemon has dissolved it since: such a socket has no address any more. One that has been bound
+ * ([Egress] Source=) keeps its address, but the kernel has forgotten what it had counted of the
+ * connection; of one that the peer has reset it has not.
+ */
+static bool is_dissolved(int fd)
+{
+    struct tcp_info info = {.tcpi_segs_in = 1};
+    socklen_t len = sizeof(info);
+
+    return errno == ENOTCONN && getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+           info.tcpi_segs_in == 0;
+}
+
+static bool has_no_address(const struct endpoint *local)
+{
+    static const uint8_t none[sizeof(local->address)];
+
+    return memcmp(local->address, none, local->address_len) == 0;
+}
+
+/*
+ * 1: it has these addresses; 0: it has others; -1: it is dissolved. Sockets to different peers may
+ * share a local address. A sandbox may forbid getpeername(2).
+ */
+static int look_at(int fd, const struct endpoint *local, const struct endpoint *remote)
 {
     struct sockaddr_storage addr;
     socklen_t len = sizeof(addr);
     struct endpoint found;
 
-    return getpeername(fd, (struct sockaddr *)&addr, &len) == 0 &&
-           asock_endpoint_from((struct sockaddr *)&addr, len, &found) == 0 &&
-           found.address_len == remote->address_len && !is_at(&found, remote);
-}
-
-/* The daemon has dissolved it since: such a socket has no address any more. */
-static bool is_dissolved(const struct endpoint *local)
-{
-    static const uint8_t none[sizeof(local->address)];
-
-    return memcmp(local->address, none, local->address_len) == 0;
+    if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0 ||
+        asock_endpoint_from((struct sockaddr *)&addr, len, &found) < 0)
+        return 0;
+    if (has_no_address(&found))
+        return -1;
+    if (!is_at(&found, local))
+        return 0;
+    len = sizeof(addr);
+    if (getpeername(fd, (struct sockaddr *)&addr, &len) < 0)
+        return is_dissolved(fd) ? -1 : 1;
+    return asock_endpoint_from((struct sockaddr *)&addr, len, &found) < 0 ||
+           found.address_len != remote->address_len || is_at(&found, remote);
 }
 
 /*
@@ -169,22 +196,14 @@ int asock_memory_take_socket(asock_context *context, const struct endpoint *loca
     struct shm *memory = &context->memory;
 
     while (memory->descriptor_count > 0) {
-        int fd = memory->descriptors[0];
-        struct sockaddr_storage addr;
-        socklen_t len = sizeof(addr);
-        struct endpoint found;
+        int fd = memory->descriptors[0], r = look_at(fd, local, remote);
 
-        if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0 ||
-            asock_endpoint_from((struct sockaddr *)&addr, len, &found) < 0)
+        if (r == 0)
             return -1;
-        if (is_at(&found, local) && !is_other_peer(fd, remote)) {
-            forget_descriptors(memory, 1);
-            return fd;
-        }
-        if (!is_dissolved(&found))
-            return -1;
-        close(fd);
         forget_descriptors(memory, 1);
+        if (r > 0)
+            return fd;
+        close(fd);
     }
     return -1;
 }

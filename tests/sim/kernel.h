@@ -102,7 +102,8 @@ struct tcp {
     uint64_t consumed;     /* by recv(2) */
     uint64_t moved;        /* ms: when it was connected, or last took or gave bytes */
     uint64_t serial;       /* of the daemon's socket that has it; 0: it is not watched */
-    bool is_read_shut, is_write_shut, fin_delivered, fin_received, was_aborted;
+    bool is_read_shut, is_write_shut, fin_delivered, fin_received;
+    bool is_dissolved; /* what was counted of the connection is forgotten */
 
     /* the peer's end */
     struct byte_queue peer_rx, peer_tx;

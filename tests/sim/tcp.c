@@ -85,11 +85,11 @@ static void reset_peer(struct tcp *tcp, const char *why)
 /* Whoever has a descriptor of it has no connection any more. */
 static int dissolve(struct tcp *tcp)
 {
+    tcp->is_dissolved = true;
     if (tcp->state != TCP_OPEN)
         return 0;
     byte_queue_drop(&tcp->rx, byte_queue_len(&tcp->rx));
     tcp->error = ECONNRESET;
-    tcp->was_aborted = true;
     reset_peer(tcp, "dissolved");
     return 0;
 }
@@ -117,6 +117,7 @@ void tcp_tell_info(const struct tcp *tcp, void *ret, socklen_t *len)
     info.tcpi_state = info_state(tcp);
     info.tcpi_bytes_received = tcp->consumed + byte_queue_len(&tcp->rx) + tcp->fin_received;
     info.tcpi_bytes_sent = byte_queue_len(&tcp->log);
+    info.tcpi_segs_in = tcp->state != TCP_NEW && !tcp->is_dissolved;
     if (*len > sizeof(info))
         *len = sizeof(info);
     memcpy(ret, &info, *len);
@@ -163,6 +164,7 @@ int tcp_connect(struct tcp *tcp, const struct sockaddr *addr, socklen_t len)
     if (tcp->host == HOST_UNREACHABLE)
         return -ENETUNREACH;
     choose_local(tcp);
+    tcp->is_dissolved = false;
     tcp->intent = port >= KERNEL_PORT_FIRST ? (unsigned int)port - KERNEL_PORT_FIRST : UINT32_MAX;
     tcp->state = TCP_CONNECTING;
     tcp->due = sim.now_ns + sim_random(3) * MS;
@@ -262,7 +264,6 @@ void tcp_closed(struct tcp *tcp)
         return;
     }
     if (tcp->is_linger_zero || byte_queue_len(&tcp->rx) > 0) {
-        tcp->was_aborted = true;
         reset_peer(tcp, tcp->is_linger_zero ? "linger 0" : "unread data");
         return;
     }

@@ -244,10 +244,12 @@ struct lent {
     size_t len;
 };
 
-static void make_connection(int *ret_fd, int *ret_peer)
+/* Bound: as [Egress] Source= has it. */
+static void make_connection(bool is_bound, int *ret_fd, int *ret_peer)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET};
     socklen_t len = sizeof(addr);
+    const int one = 1;
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -255,6 +257,13 @@ static void make_connection(int *ret_fd, int *ret_peer)
     ck_assert_int_eq(listen(listener, 1), 0);
     ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&addr, &len), 0);
     *ret_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (is_bound) {
+        const struct sockaddr_in source = {.sin_family = AF_INET, .sin_addr = addr.sin_addr};
+
+        ck_assert_int_eq(
+            setsockopt(*ret_fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one)), 0);
+        ck_assert_int_eq(bind(*ret_fd, (const struct sockaddr *)&source, sizeof(source)), 0);
+    }
     ck_assert_int_eq(connect(*ret_fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
     *ret_peer = accept(listener, NULL, NULL);
     ck_assert_int_ge(*ret_peer, 0);
@@ -269,12 +278,12 @@ static void encode(struct lent *lent)
     lent->len = (size_t)n;
 }
 
-static void ask_for_socket(struct lent *lent)
+static void ask_for_socket(struct lent *lent, bool is_bound)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(80)};
     const struct request *request;
 
-    make_connection(&lent->fd, &lent->peer);
+    make_connection(is_bound, &lent->fd, &lent->peer);
     lent->socket = fake_socket();
     lent->op = fake_op(NULL, 0);
     addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -329,7 +338,8 @@ static void expect_socket(const struct lent *lent)
 static void let_go(struct lent *lent)
 {
     close(lent->fd);
-    close(lent->peer);
+    if (lent->peer >= 0)
+        close(lent->peer);
     asock_op_unref(lent->op);
     asock_socket_unref(lent->socket);
 }
@@ -338,7 +348,7 @@ static void let_go(struct lent *lent)
  * It is dissolved before its completion is read. An event is cut behind that, and its end comes in
  * one read with the next descriptor.
  */
-START_TEST(test_s68_a_socket_that_was_killed_on_its_way_is_an_aborted_connection)
+START_LOOP_TEST(test_s68_a_socket_that_was_killed_on_its_way_is_an_aborted_connection, 0, 2)
 {
     const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
     const struct reply event = {.kind = KIND_EVENT, .body = BODY_EVENT, .event = EVENT_SEND_ROOM};
@@ -349,8 +359,8 @@ START_TEST(test_s68_a_socket_that_was_killed_on_its_way_is_an_aborted_connection
     ck_assert_int_gt(len, 1);
     fake.lends = 1u << LEND_HELD;
     fake_welcome(0, 0, 0, 0);
-    ask_for_socket(&killed);
-    ask_for_socket(&next);
+    ask_for_socket(&killed, _i);
+    ask_for_socket(&next, _i);
     killed.frame[killed.len] = frame[0];
     deliver(&killed, killed.len + 1);
     ck_assert_int_eq(connect(killed.fd, &nobody, sizeof(nobody)), 0);
@@ -364,6 +374,27 @@ START_TEST(test_s68_a_socket_that_was_killed_on_its_way_is_an_aborted_connection
 }
 END_TEST
 
+/* The program reads of it what it would read of any connection. */
+START_LOOP_TEST(test_s68_a_socket_that_the_peer_has_reset_on_its_way_is_lent, 0, 2)
+{
+    const struct linger at_once = {.l_onoff = 1};
+    struct lent reset;
+    char byte;
+
+    fake.lends = 1u << LEND_HELD;
+    fake_welcome(0, 0, 0, 0);
+    ask_for_socket(&reset, _i);
+    ck_assert_int_eq(setsockopt(reset.peer, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)), 0);
+    ck_assert_int_eq(close(reset.peer), 0);
+    reset.peer = -1;
+    deliver(&reset, reset.len);
+    expect_socket(&reset);
+    ck_assert_int_eq(recv(reset.fd, &byte, 1, 0), -1);
+    ck_assert_int_eq(errno, ECONNRESET);
+    let_go(&reset);
+}
+END_TEST
+
 /* Its local address is the same as that of the next, whose peer is another one. */
 START_TEST(test_s68_a_socket_whose_descriptor_never_left_takes_no_other)
 {
@@ -371,8 +402,8 @@ START_TEST(test_s68_a_socket_whose_descriptor_never_left_takes_no_other)
 
     fake.lends = 1u << LEND_HELD;
     fake_welcome(0, 0, 0, 0);
-    ask_for_socket(&killed);
-    ask_for_socket(&next);
+    ask_for_socket(&killed, false);
+    ask_for_socket(&next, false);
     killed.reply.connected.local = next.reply.connected.local;
     encode(&killed);
     ck_assert_int_eq(send(fake.fd, killed.frame, killed.len, MSG_NOSIGNAL), (ssize_t)killed.len);
