@@ -6,6 +6,10 @@
  * and in context->done where it has a callback (api/callbacks.c). In flight an op holds itself and
  * uses its socket, until the callback has returned.
  *
+ * A stream's receive may leave behind a DISCONNECT that was submitted later: the peer may read only
+ * when it is read, so it cannot wait. If the daemon has ended the connection by then, the receive
+ * finds a socket without one. It was of the connection, and the disconnect is reported behind it.
+ *
  * A multishot comes this way once for each slice that has got bytes, and once more when it ends.
  */
 #include "client-lib/core/complete.h"
@@ -63,6 +67,31 @@ static void conclude(asock_op *op)
     if (op->socket)
         asock_socket_hold(op->socket);
     asock_op_drop_flight(op, op->socket);
+}
+
+static void leave(asock_op *op)
+{
+    asock_op *disconnect = op->late_for;
+
+    op->late_for = NULL;
+    conclude(op);
+    if (disconnect)
+        asock_op_frame_written(disconnect); /* it was one of its wire_refs */
+}
+
+void asock_op_wait_for_late(asock_op *disconnect)
+{
+    list_for_each (&disconnect->socket->ops, it) {
+        asock_op *op = container_of(it, asock_op, flight_node);
+
+        if (op == disconnect)
+            return;
+        if (op->operation != ASOCK_OPERATION_RECEIVE || op->state != OP_SENT ||
+            op->seq < disconnect->seq)
+            continue;
+        op->late_for = disconnect;
+        disconnect->wire_refs++;
+    }
 }
 
 /* Datagrams make no stream. */
@@ -172,6 +201,8 @@ void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes)
         op->class->ended(op);
     if (op->file && op->file->has_failed && error == ERR_OPERATION_ABORTED)
         error = ERR_FAULT;
+    if (op->late_for && error == ERR_NOT_CONNECTED)
+        error = ERR_OPERATION_ABORTED;
     op->error = error;
     op->bytes = bytes;
     if (error)
@@ -188,7 +219,7 @@ void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes)
     if (op->wire_refs > 0)
         op->state = OP_HELD;
     else
-        conclude(op);
+        leave(op);
 }
 
 void asock_op_shot(asock_op *op, struct slice *slice)
@@ -225,7 +256,7 @@ void asock_op_frame_written(asock_op *op)
     if (--op->wire_refs > 0)
         return;
     if (op->state == OP_HELD)
-        conclude(op);
+        leave(op);
     else if (op->file)
         asock_socket_kick(op->socket);
 }

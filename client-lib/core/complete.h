@@ -16,6 +16,8 @@ bool asock_op_is_behind_loss(const asock_op *op);
 void asock_op_told(asock_op *op); /* its callback has returned, or none will run */
 void asock_op_drop_flight(asock_op *op, asock_socket *socket);
 void asock_op_frame_written(asock_op *op);
+/* Of a disconnect that has succeeded: it is reported behind the receives before it. */
+void asock_op_wait_for_late(asock_op *disconnect);
 void asock_op_shot(asock_op *op, struct slice *slice);     /* of a multishot that goes on */
 void asock_op_arrival(asock_op *op, asock_socket *socket); /* the same of an accept */
 void asock_quiet_finish(struct list *quiet, const asock_op *before); /* NULL: all */

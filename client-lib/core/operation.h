@@ -20,7 +20,7 @@ enum op_state {
     OP_WAITING, /* in the library, nothing of it has left */
     OP_PARTLY,  /* a chain, some of it has left */
     OP_SENT,    /* all of it has left, or stands in the output */
-    OP_HELD,    /* ended, but a frame in the output still refers to its buffers */
+    OP_HELD,    /* ended, but not to be reported yet: see wire_refs */
     OP_DONE,
 };
 
@@ -92,7 +92,13 @@ struct asock_op {
     uint64_t bytes;
     unsigned int result_flags;
     struct endpoint local, remote;
-    unsigned int wire_refs;   /* not a result: frames in the output that refer to the segments */
+    /*
+     * Not results. wire_refs: frames in the output that refer to the segments; of a disconnect,
+     * receives that have left behind it and are not answered. late_for: of such a one, the
+     * disconnect; NULL: it is none.
+     */
+    unsigned int wire_refs;
+    asock_op *late_for;
     struct datagram datagram; /* of the last one received; of a multishot, the last one reported */
     int fd; /* a lent one that the program has not taken yet, or one for the daemon; -1: none */
     unsigned int address_count;

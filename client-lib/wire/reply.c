@@ -325,6 +325,7 @@ static void disconnect_answered(asock_op *op, const struct reply *reply)
     }
     asock_quiet_finish(&op->socket->quiet_sends, op);
     asock_socket_disconnected(op->socket, op->submitted);
+    asock_op_wait_for_late(op);
 }
 
 static void sync_answered(asock_context *context, const asock_op *sync)

@@ -63,6 +63,10 @@ static void judge(const struct submission *disconnect)
         if (!has_ended(s) && !may_go_on(s))
             sim_fail("outlives: submission %u, the disconnect %u of its connection", s->number,
                      disconnect->number);
+        if (is_behind_connect && s->is_done && s->operation == ASOCK_OPERATION_RECEIVE &&
+            s->error == ASOCK_NOT_CONNECTED)
+            sim_fail("untrue-disconnect: submission %u, and %u was too late for its connection",
+                     disconnect->number, s->number);
         if (!disconnect->error && is_behind_connect && s->is_done && s->len > 0 &&
             (s->operation == ASOCK_OPERATION_SEND || s == stream->connect) &&
             s->error == ASOCK_OPERATION_ABORTED && !s->is_cancelled && !s->timeout_ms &&

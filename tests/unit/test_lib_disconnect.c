@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "tests/lib/suite.h"
 #include "tests/unit/fake_daemon.h"
@@ -110,6 +111,55 @@ START_LOOP_TEST(test_s73_a_late_receive_does_not_reach_the_next_connection, 0, 2
     asock_op_unref(connect);
     asock_op_unref(disconnect);
     asock_op_unref(next);
+    asock_socket_unref(socket);
+}
+END_TEST
+
+/*
+ * A stream's receive leaves in between, because the peer may read only when it is read, and finds
+ * the socket without a connection. It was of the one that has ended: the disconnect comes last.
+ */
+START_LOOP_TEST(test_s73_a_late_receive_of_a_stream_ends_before_its_disconnect, 0, 2)
+{
+    asock_op *ops[RECEIVES], *disconnect;
+    struct request sent[RECEIVES], end;
+    asock_socket *socket;
+    char bytes[RECEIVES];
+    int first = 0, left;
+
+    fake.verbs = UINT64_MAX;
+    fake_welcome(0, 16, 0, 0);
+    socket = fake_connected();
+    disconnect = fake_op(NULL, 0);
+    for (int i = 0; i < RECEIVES; i++) {
+        ops[i] = fake_op(bytes + i, 1);
+        ck_assert_int_eq(asock_receive(socket, ops[i]), 1);
+    }
+    for (; first < RECEIVES && fake_drop(1); first++)
+        sent[first] = fake.request;
+    ck_assert_int_eq(asock_disconnect(socket, disconnect), 1);
+    end = *fake_expect(VERB_DISCONNECT);
+    for (int i = 0; i < first; i++)
+        fake_complete_free(&sent[i], ERR_OPERATION_ABORTED, 0, 0, 1);
+    ck_assert_int_eq(fake_end(ops[first - 1]), ASOCK_OPERATION_ABORTED);
+    for (left = first; left < RECEIVES && fake_drop(1); left++)
+        sent[left] = fake.request;
+    ck_assert_int_gt(left, first);
+    ck_assert_int_lt(left, RECEIVES);
+    fake_complete_free(&end, 0, 0, 0, 0);
+    ck_assert_int_eq(fake_end(ops[left]), ASOCK_OPERATION_ABORTED); /* it waited */
+    if (_i)
+        shutdown(fake.fd, SHUT_RDWR);
+    for (int i = first; i < left; i++) {
+        ck_assert(_i || asock_op_is_pending(disconnect));
+        if (!_i)
+            fake_complete_free(&sent[i], ERR_NOT_CONNECTED, 0, 0, 1);
+        ck_assert_int_eq(fake_end(ops[i]), _i ? ASOCK_CONNECTION_ABORTED : ASOCK_OPERATION_ABORTED);
+    }
+    ck_assert(!asock_op_is_pending(disconnect));
+    ck_assert_int_eq(asock_op_get_error(disconnect), ASOCK_SUCCESS);
+    forget(ops, RECEIVES);
+    asock_op_unref(disconnect);
     asock_socket_unref(socket);
 }
 END_TEST
