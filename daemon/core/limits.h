@@ -232,8 +232,8 @@
  */
 #define LINGER_ORPHAN_MS 60000u
 /*
- * Between two looks at what a peer has not acknowledged, doubled each time: a fast path is soon
- * done with.
+ * Between two looks at what a peer has not acknowledged, or a client has not read, doubled each
+ * time: a fast one is soon done with.
  */
 #define LINGER_LOOK_MIN_MS 1u
 #define LINGER_LOOK_MAX_MS 64u

@@ -125,8 +125,8 @@ struct session {
     bool input_ended;    /* end of stream behind what is in the transport */
     bool has_room;       /* who waits for it may try */
     bool must_read, must_write, must_pump, must_discard, must_judge; /* what its next steps are */
-    uint8_t last_step;                      /* what the last one was: kinds take turns */
-    const char *why;                        /* text of a protocol error */
+    uint8_t last_step, input_look_ms; /* kinds take turns; until input is tried again, 0: at once */
+    const char *why;                  /* text of a protocol error */
     uint64_t bytes_in, bytes_out, ops_done; /* of all its sockets, closed ones included */
 };
 

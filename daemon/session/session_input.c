@@ -33,6 +33,15 @@ static bool can_take(struct session *s)
     return true;
 }
 
+/* The kernel does not say when the client reads. */
+static void look_later(struct session *s)
+{
+    uint32_t ms = s->input_look_ms ? 2u * s->input_look_ms : LINGER_LOOK_MIN_MS;
+
+    s->input_look_ms = (uint8_t)(ms < LINGER_LOOK_MAX_MS ? ms : LINGER_LOOK_MAX_MS);
+    worker_set_deadline(s->worker, &s->retry, s->input_look_ms);
+}
+
 enum consumed { NEEDS_INPUT, NEEDS_ROOM, SPENT, ENDED };
 
 /* What was to have one call has all that it can have. */
@@ -68,10 +77,10 @@ static enum consumed consume_some(struct session *s, unsigned int *budget)
         if (r < 0)
             return broken_input(s, s->why);
         if (r > 0) {
-            /* The kernel does not say when it has read. */
-            worker_set_deadline(s->worker, &s->retry, RETRY_MS);
+            look_later(s);
             return NEEDS_ROOM;
         }
+        s->input_look_ms = 0;
         worker_settle(s->worker);
         if (s->has_ended)
             return ENDED;

@@ -3,12 +3,15 @@
  * Shared memory in a session, where no client can look: what comes of it when the kernel has no
  * page for a reference, how it is emptied, and what a stranger cannot put there.
  */
+#include <linux/sockios.h>
 #include <netinet/in.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "daemon/session/session_farewell.h"
@@ -361,6 +364,75 @@ START_TEST(test_slices_are_used_again)
         ck_assert_int_eq(read(peer, got, sizeof(got)), 20);
     }
     ck_assert_uint_eq(core->worker.spare_slice_count, 2);
+}
+END_TEST
+
+/* ---- descriptors that the client has not fetched ---- */
+
+static unsigned int looks; /* at what the client has not read */
+
+/* The C library's. */
+int ioctl(int fd, unsigned long request, ...)
+{
+    void *argument;
+    va_list args;
+
+    va_start(args, request);
+    argument = va_arg(args, void *);
+    va_end(args);
+    looks += request == SIOCOUTQ;
+    return (int)syscall(SYS_ioctl, fd, request, argument);
+}
+
+/* As many as may be on their way, and one more, which is not taken. */
+static uint64_t register_too_many(void)
+{
+    uint64_t token = 0;
+
+    core->worker.fds_max = 2 * LIMIT_BUFFERS;
+    for (unsigned int i = 0; i <= LIMIT_BUFFERS; i++) {
+        struct request request = {.verb = VERB_REGISTER, .reg = {.length = 4 * KIB}};
+
+        token = core_request(core, &request, NULL, 0);
+    }
+    ck_assert_uint_eq(core->session->buffer_count, LIMIT_BUFFERS);
+    ck_assert_uint_eq(core->session->descriptors_unread, LIMIT_BUFFERS);
+    return token;
+}
+
+static void read_replies(void)
+{
+    const uint8_t *payload;
+    struct reply reply;
+    size_t len;
+
+    while (core_reply(core, &reply, &payload, &len))
+        ;
+}
+
+/* The kernel does not say when it reads: it is asked less and less often, each time from 1 ms. */
+START_TEST(test_a_client_that_fetches_nothing_is_looked_at_seldom)
+{
+    uint64_t token = register_too_many();
+    struct reply reply;
+
+    looks = 0;
+    for (unsigned int i = 0; i < 1000; i++)
+        core_pass(core, 1);
+    ck_assert_uint_ge(looks, 1000 / LINGER_LOOK_MAX_MS);
+    ck_assert_uint_le(looks, 1000 / LINGER_LOOK_MAX_MS + 10);
+    read_replies();
+    core_pass(core, LINGER_LOOK_MAX_MS + 1);
+    ck_assert(core_has_reply(core, token, &reply));
+    for (unsigned int id = 1; id <= LIMIT_BUFFERS; id++) {
+        struct request request = {.verb = VERB_UNREGISTER, .unregister = {.buffer = id}};
+
+        expect(core_request(core, &request, NULL, 0), ERR_SUCCESS, 0);
+    }
+    token = register_too_many();
+    read_replies();
+    core_pass(core, 2 * LINGER_LOOK_MIN_MS);
+    ck_assert(core_has_reply(core, token, &reply));
 }
 END_TEST
 
