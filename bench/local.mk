@@ -2,7 +2,7 @@
 #
 # Built with everything else, not installed. `make bench` measures; the tests run it for a moment.
 
-noinst_PROGRAMS += bench/client bench/keeper bench/names bench/pair bench/server
+noinst_PROGRAMS += bench/client bench/held bench/keeper bench/names bench/pair bench/server
 bench_client_SOURCES = \
 	bench/client.c \
 	bench/client.h \
@@ -16,6 +16,11 @@ bench_client_SOURCES = \
 	bench/crowd.c
 bench_client_LDFLAGS = $(AM_LDFLAGS) -no-install
 bench_client_LDADD = libasock.la
+bench_held_SOURCES = \
+	bench/common.c \
+	bench/common.h \
+	bench/held.c
+bench_held_LDADD = libgateway.la
 bench_keeper_SOURCES = \
 	bench/common.c \
 	bench/common.h \

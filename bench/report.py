@@ -16,6 +16,8 @@ BEGIN_LENT = "<!-- begin: bench/run --lent --write -->"
 END_LENT = "<!-- end: bench/run --lent --write -->"
 BEGIN_DATAGRAMS = "<!-- begin: bench/run --datagrams --write -->"
 END_DATAGRAMS = "<!-- end: bench/run --datagrams --write -->"
+BEGIN_TRANSPARENT = "<!-- begin: bench/run --transparent --write -->"
+END_TRANSPARENT = "<!-- end: bench/run --transparent --write -->"
 BEGIN_CROSSOVER = "<!-- begin: bench/run --crossover --write -->"
 END_CROSSOVER = "<!-- end: bench/run --crossover --write -->"
 BULK_CPU = "256 KiB"
@@ -275,6 +277,10 @@ def write_datagrams(data, here):
     put(os.path.join(here, "README.md"), BEGIN_DATAGRAMS, END_DATAGRAMS, f"{heading(data)}\n\n{table(data)}")
 
 
+def write_transparent(data, here):
+    put(os.path.join(here, "README.md"), BEGIN_TRANSPARENT, END_TRANSPARENT, f"{heading(data)}\n\n{table(data)}")
+
+
 def write_readme(data, here):
     put(os.path.join(here, "README.md"), BEGIN.replace("--write", f"--write --cores {data['cores']}"), END,
         f"{heading(data)}\n\n{table(data)}")
@@ -294,5 +300,7 @@ def show(data, options, here):
         write_lent(data, here)
     elif options.write and options.datagrams:
         write_datagrams(data, here)
+    elif options.write and options.transparent:
+        write_transparent(data, here)
     elif options.write:
         write_readme(data, here)

@@ -509,6 +509,33 @@ class Pair(System):
         return [self.find(self.build), str(self.port)]
 
 
+class BareHeld(Direct):
+    """A first packet that is held, put in front of a listener and accepted (held.c), and nothing else: no dial, no data. For
+    --transparent only."""
+    name = "bare held SYN"
+    sees_processes = False
+
+    @classmethod
+    def find(cls, build):
+        path = os.path.join(build, "bench", "held")
+        return path if os.path.exists(path) else None
+
+    def client_command(self, command):
+        return [self.find(self.build), *command]
+
+    def client_arguments(self):
+        """Any address: the packets of all of them go into the cable."""
+        return ["--way", "plain", "--host", HOST]
+
+
+class Cable(BareHeld):
+    """The same cable and no gateway: the kernel answers, and held.c accepts. For --transparent only."""
+    name = "cable alone"
+
+    def client_command(self, command):
+        return [self.find(self.build), "--open", *command]
+
+
 class SocatDante(Dante):
     """As sandboxes for agents have it today: socat in the sandbox, from a port to a Unix socket; socat outside, from there
     to the proxy, dante. Both with buffers of 64 KiB. Fewer idle connections: each has three processes."""
@@ -532,5 +559,6 @@ class SocatDante(Dante):
 ALL = [Direct, Asockd, Haproxy, HaproxySplice, Nginx, SocketProxyd, Socat, Microsocks, Dante]
 LENT = [Direct, Asockd, AsockdHeld, AsockdGiven]
 DATAGRAMS = [Direct, Asockd, AsockProxy, AsockTransparent, DanteDatagrams, Slirp4netns]
+TRANSPARENT = [Direct, Cable, BareHeld, Asockd, AsockTransparent]
 CROSSOVER = [Direct, AsockdInline, Asockd]
 PROXIES = [Direct, Asockd, AsockProxy, AsockProxyHeld, AsockTransparent, Pair, Haproxy, HaproxySplice, Microsocks, Dante, SocatDante]

@@ -110,6 +110,15 @@ class Bench(unittest.TestCase):
         self.assertIn("| connect-echo-close, 1,000 at once |", done.stdout)
         self.assertIn("| connect alone, median | µs |", done.stdout)
 
+    def test_the_least_of_a_held_connect(self):
+        done = run("--transparent", "--only", "direct,cable,bare")
+        if "namespace: " in done.stderr:
+            self.skipTest(done.stderr)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("| direct | cable alone | bare held SYN |", done.stdout)
+        row = next(line for line in done.stdout.splitlines() if line.startswith("| connect alone, median | µs |"))
+        self.assertEqual(row.count("**") // 2, 2, row)
+
     def test_lent_sockets_beside_direct(self):
         done = run("--lent", "--rows", "round trip,64 KiB,at once,alone,one at a time")
         self.assertEqual(done.returncode, 0, done.stderr)
