@@ -341,6 +341,17 @@ static bool was_asked_to(const struct stream *stream, enum asock_operation opera
     return false;
 }
 
+/* A bind behind a disconnect may be submitted before that has ended: it is of the next stream. */
+static bool was_asked_to_bind(const struct stream *stream)
+{
+    const struct submission *s = stream->before ? stream->before->disconnect : NULL;
+
+    for (; s; s = s->next_of_stream)
+        if (s->operation == ASOCK_OPERATION_BIND)
+            return true;
+    return was_asked_to(stream, ASOCK_OPERATION_BIND);
+}
+
 /* Policy may have ended the listener, since whenever it was bound. */
 static bool may_have_ended(const struct submission *s)
 {
@@ -387,7 +398,7 @@ void listeners_done(struct submission *s)
     else if (s->operation == ASOCK_OPERATION_CLOSE)
         judge_close(s);
     else if (s->operation == ASOCK_OPERATION_LISTEN && s->error == 0 &&
-             !was_asked_to(s->stream, ASOCK_OPERATION_BIND))
+             !was_asked_to_bind(s->stream))
         sim_fail("listens-unbound: submission %u", s->number);
 }
 
