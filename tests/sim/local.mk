@@ -86,6 +86,7 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 
 # Programs that found something once, minimised.
 sim_found = \
+	tests/sim/found/idle-time-over-restarts.sim \
 	tests/sim/found/bind-behind-a-disconnect.sim \
 	tests/sim/found/receive-behind-a-disconnect.sim \
 	tests/sim/found/second-disconnect-of-a-cut-stream.sim \

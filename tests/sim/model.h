@@ -142,6 +142,7 @@ struct model {
     unsigned int intent_count, stream_count, submission_count, depth;
     uint64_t blocked_until; /* ms: the program did something else than run its event loop */
     uint64_t stopped_from, stopped_until; /* ms: the daemon was stopped */
+    uint64_t carried;                     /* ms: another daemon has taken over; 0: none has */
     uint64_t late_until; /* ms: the program was, so that what it had submitted left late */
 };
 

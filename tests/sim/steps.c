@@ -165,6 +165,7 @@ static void step_carry(const struct step *step)
     static const struct daemon_manner manner;
 
     (void)step;
+    model.carried = sim_now_ms();
     daemon_restart(&manner, session_lost);
     if (model.stopped_until > sim_now_ms())
         model.stopped_until = sim_now_ms();
