@@ -36,6 +36,7 @@
 #include "tests/sim/policies.h"
 #include "tests/sim/seams.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/starved.h"
 
 #define STOP_MS 700u
 #define SEEN 64 /* sessions at a time: far fewer */
@@ -566,27 +567,6 @@ static void check_session(const struct session *s)
         sim_fail("too-much: %u ops of %u", s->op_count, s->limits.ops);
 }
 
-/* A client that reads its replies and writes is read within so many turns, whatever others do. */
-#define TURNS_MAX 300u
-
-static void check_turns(void)
-{
-    for (unsigned int i = 0; i < KERNEL_FDS; i++) {
-        const struct kfile *file = kernel.fds[i].file;
-        struct unix_end *end = file && file->kind == FILE_UNIX ? file->u.unix_end : NULL;
-        bool waits;
-
-        if (!end || kernel.fds[i].owner != ACTOR_DAEMON)
-            continue;
-        waits = byte_queue_len(&end->rx) > 0 && end->read == end->seen && end->peer &&
-                byte_queue_len(&end->peer->u.unix_end->rx) == 0;
-        end->seen = end->read;
-        end->turns = waits ? end->turns + 1 : 0;
-        if (end->turns > TURNS_MAX)
-            sim_fail("starved: nothing of a client is read in %u turns", end->turns);
-    }
-}
-
 void daemon_check(void)
 {
     uint32_t used = 0, listeners = 0;
@@ -609,7 +589,7 @@ void daemon_check(void)
     idle_check(&d.worker);
     if (!d.is_leaving)
         lent_check();
-    check_turns();
+    starved_check(&d.worker);
 }
 
 bool daemon_is_empty(void)

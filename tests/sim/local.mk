@@ -69,6 +69,8 @@ tests_sim_run_SOURCES = \
 	tests/sim/seams.h \
 	tests/sim/sim.c \
 	tests/sim/sim.h \
+	tests/sim/starved.c \
+	tests/sim/starved.h \
 	tests/sim/steps.c \
 	tests/sim/steps.h \
 	tests/sim/tcp.c \
@@ -86,6 +88,7 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 
 # Programs that found something once, minimised.
 sim_found = \
+	tests/sim/found/writes-behind-a-farewell.sim \
 	tests/sim/found/idle-time-over-restarts.sim \
 	tests/sim/found/bind-behind-a-disconnect.sim \
 	tests/sim/found/receive-behind-a-disconnect.sim \
