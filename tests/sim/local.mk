@@ -14,6 +14,8 @@ tests_sim_run_SOURCES = \
 	tests/sim/calls.h \
 	tests/sim/calls_files.c \
 	tests/sim/calls_udp.c \
+	tests/sim/connections.c \
+	tests/sim/connections.h \
 	tests/sim/counts.c \
 	tests/sim/counts.h \
 	tests/sim/daemon.c \
@@ -88,6 +90,7 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 
 # Programs that found something once, minimised.
 sim_found = \
+	tests/sim/found/end-of-a-lost-attempt.sim \
 	tests/sim/found/writes-behind-a-farewell.sim \
 	tests/sim/found/idle-time-over-restarts.sim \
 	tests/sim/found/bind-behind-a-disconnect.sim \

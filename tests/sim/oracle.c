@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/sim/connections.h"
 #include "tests/sim/listeners.h"
 #include "tests/sim/raw.h"
 #include "tests/sim/relay.h"
@@ -91,16 +92,6 @@ static void judge_sent(struct stream *stream)
 
 /* ---- what comes in ---- */
 
-/* A connect with data has its end behind that data; the connection is in use before. */
-static void guess_connection(struct stream *stream)
-{
-    for (const struct submission *s = stream->first; s && !stream->tcp; s = s->next_of_stream)
-        for (unsigned int i = 0; i < kernel.tcp_count && s->intent != UINT32_MAX; i++)
-            if ((!s->is_done || s->error) && kernel.tcps[i]->intent == s->intent &&
-                (kernel.tcps[i]->consumed > 0 || kernel.tcps[i]->fin_received))
-                stream->tcp = kernel.tcps[i];
-}
-
 static void compare_received(const struct submission *s, const uint8_t *data, uint64_t count)
 {
     struct stream *stream = s->stream;
@@ -108,7 +99,7 @@ static void compare_received(const struct submission *s, const uint8_t *data, ui
 
     if (count == 0 || stream->is_blurred)
         return;
-    guess_connection(stream);
+    connections_guess(stream);
     if (!stream->tcp)
         sim_fail("received-unconnected: submission %u", s->number);
     if (stream->received + count > stream->tcp->consumed)
@@ -128,7 +119,7 @@ static void judge_end_of_stream(const struct submission *s)
 
     if (s->error || !(s->result_flags & ASOCK_END_OF_STREAM) || stream->is_receive_shut)
         return;
-    guess_connection(stream);
+    connections_guess(stream);
     if (!stream->tcp || !stream->tcp->fin_received)
         sim_fail("untrue-end: submission %u is told the end of a stream that goes on", s->number);
     /*
@@ -225,31 +216,6 @@ void oracle_shot(struct submission *s, const void *data, size_t len)
 }
 
 /* ---- ends ---- */
-
-static void find_connection(struct submission *s)
-{
-    struct sockaddr_storage local;
-    uint16_t port;
-
-    if ((s->op->op ? asock_op_get_local(s->op->op, &local)
-                   : asock_socket_get_local(s->stream->socket, &local)) < 0)
-        sim_fail("no-address: submission %u has connected", s->number);
-    port = local.ss_family == AF_INET
-               ? ((const struct sockaddr_in *)(const void *)&local)->sin_port
-               : ((const struct sockaddr_in6 *)(const void *)&local)->sin6_port;
-    for (unsigned int i = 0; i < kernel.tcp_count; i++) {
-        struct tcp *tcp = kernel.tcps[i];
-        uint16_t own = tcp->local.ss_family == AF_INET
-                           ? ((const struct sockaddr_in *)(const void *)&tcp->local)->sin_port
-                           : ((const struct sockaddr_in6 *)(const void *)&tcp->local)->sin6_port;
-
-        if (tcp->local.ss_family && own == port && tcp->intent == s->intent)
-            s->stream->tcp = tcp;
-    }
-    s->stream->connect = s;
-    if (!s->stream->tcp)
-        sim_fail("no-connection: submission %u has connected, and there is none", s->number);
-}
 
 /* Of the same queue the first in is the first out. */
 static void judge_order(const struct submission *s)
@@ -439,7 +405,7 @@ static void judge_connect(struct submission *s)
         !(sim.faults & (1u << FAULT_DENIES | 1u << FAULT_AUDIT)))
         sim_fail("denied: submission %u, and nothing denies it", s->number);
     if (s->error == 0 || s->bytes > 0)
-        find_connection(s);
+        connections_find(s);
 }
 
 /* The addresses that seams.c has for "n<value>.sim" (S58). */
