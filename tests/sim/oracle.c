@@ -506,12 +506,18 @@ void oracle_check_call(const char *name, uint64_t began, uint64_t timeout_ms)
                  (unsigned long long)(sim_now_ms() - began), (unsigned long long)timeout_ms);
 }
 
+/* One side or the other did not look at deadlines before. A daemon that takes over begins then. */
+static uint64_t waits_until(void)
+{
+    return later(model.blocked_until, model.carried);
+}
+
 /* A program in a callback does not run its event loop, so nothing of its context ends meanwhile. */
 void oracle_check_deadlines(void)
 {
     for (const struct submission *s = model.submissions; s; s = s->next)
         if (!s->is_done && s->deadline && !(s->flags & ASOCK_ERRORS_ONLY) &&
-            sim_now_ms() > later(s->deadline, model.blocked_until) + patience(s->submitted) &&
+            sim_now_ms() > later(s->deadline, waits_until()) + patience(s->submitted) &&
             !is_in_callback(s->op->client))
             sim_fail("late: submission %u was due at %llu", s->number,
                      (unsigned long long)s->deadline);
