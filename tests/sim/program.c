@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "tests/sim/daemon.h"
 #include "tests/sim/groups.h"
 #include "tests/sim/kernel.h"
@@ -120,6 +121,7 @@ void program_run(const struct program *program)
     struct daemon_manner manner;
 
     set_manner(program, &manner);
+    asock_log_setup(LOG_LEVEL_ERROR); /* its first call in a process takes more than others */
     memset(&sim, 0, offsetof(struct sim, is_tracing));
     sim.work = 0;
     sim.faults = program->faults;
