@@ -4,7 +4,8 @@
  *
  * A socket's own limits come from the welcome. The session's are shared so that no number of
  * stalled sockets can stop another one: half of each is dealt out in equal shares, one for every
- * socket the session may have, and no other socket can use a share; the other half is a pool from
+ * socket the session may have (of ops also for those that these ops are enough for, so that no
+ * share shrinks when they come), and no other socket can use a share; the other half is a pool from
  * which a socket takes at most two thirds of what the others have left, or all of it while it is
  * the only one. So the session holds at least a third of its limit when a socket waits for its
  * room, and the daemon tells what it has freed from a quarter on.
@@ -52,12 +53,11 @@ static enum flow check_op(const asock_socket *socket, int operation)
 {
     const asock_context *context = socket->context;
     const struct welcome *limits = &context->limits;
-    uint64_t pool = limits->ops - (uint64_t)context->op_share * limits->sockets;
     /* Its receives may be more than it would get now, if it was alone before. */
     bool has_only_receives = operation != ASOCK_OPERATION_RECEIVE &&
                              socket->held_ops <= socket->receives;
-    uint64_t most = allowed(pool, context->op_share, context->excess_ops, socket->held_ops,
-                            FLOW_OPS, has_only_receives || is_alone(context));
+    uint64_t most = allowed(context->op_pool, context->op_share, context->excess_ops,
+                            socket->held_ops, FLOW_OPS, has_only_receives || is_alone(context));
 
     if (socket->held_ops >= limits->socket_ops)
         return FLOW_SOCKET;
@@ -173,9 +173,11 @@ void asock_flow_give(asock_socket *socket, uint64_t bytes, uint32_t ops)
 void asock_flow_share(asock_context *context)
 {
     const struct welcome *limits = &context->limits;
+    uint32_t sharers = asock_grant_op_sharers(context);
 
     context->byte_share = limits->queued_max / 2 / limits->sockets;
-    context->op_share = limits->ops / 2 / limits->sockets;
+    context->op_share = limits->ops / 2 / sharers;
+    context->op_pool = limits->ops - context->op_share * sharers;
 }
 
 /* Other limits, other shares: the sums are computed again. */

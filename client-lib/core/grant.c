@@ -240,6 +240,18 @@ static uint32_t usable_sockets(const asock_context *context, const struct welcom
     return (uint32_t)larger(count, 1);
 }
 
+/*
+ * More sockets than are granted, up to what the ops are enough for, may come without more ops:
+ * their shares are kept from the beginning.
+ */
+uint32_t asock_grant_op_sharers(const asock_context *context)
+{
+    const struct welcome *limits = &context->limits;
+    uint64_t most = asock_grant_most(context, ASOCK_LIMIT_SOCKETS);
+
+    return (uint32_t)larger(limits->sockets, smaller(most, limits->ops / OPS_PER_SOCKET));
+}
+
 void asock_grant_limit(asock_context *context, struct welcome *limits)
 {
     uint32_t before = context->is_welcome ? context->limits.sockets : 1;

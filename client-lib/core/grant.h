@@ -20,6 +20,8 @@ void asock_grant_want_queued(asock_context *context);
  * An accept is parked: more sockets are asked for again, less and less often, until one comes free.
  */
 void asock_grant_wait(asock_context *context);
+/* So many sockets have a share of the ops that are granted. */
+uint32_t asock_grant_op_sharers(const asock_context *context);
 /* What a welcome says becomes what this side goes by. */
 void asock_grant_limit(asock_context *context, struct welcome *limits);
 /* The new limits are in force: sockets that will get no id end. */

@@ -128,7 +128,7 @@ struct asock_context {
     uint64_t held_bytes, excess_bytes; /* excess: beyond each socket's own share */
     uint32_t held_ops, excess_ops;
     uint64_t byte_share; /* of each socket */
-    uint32_t op_share;
+    uint32_t op_share, op_pool;
     uint64_t seq, queued; /* queued: bytes submitted since the last write */
     struct list sockets;
     struct list ready;   /* may have a frame to send; served in turn */

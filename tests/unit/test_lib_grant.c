@@ -177,6 +177,41 @@ START_TEST(test_s51_sockets_without_their_part_of_the_ops_are_not_used)
 }
 END_TEST
 
+/* The second socket's share was kept, and the first one's receives are not in the send's way. */
+START_TEST(test_s51_both_sockets_move_where_receives_wait_and_only_sockets_were_granted)
+{
+    enum { COUNT = 12 };
+    asock_socket *first = begin(), *second;
+    asock_op *ops[COUNT], *send, *option;
+    char data[COUNT], c = 'c';
+
+    for (int i = 0; i < COUNT; i++) {
+        ops[i] = fake_op(&data[i], 1);
+        ck_assert_int_eq(asock_receive(first, ops[i]), 1);
+    }
+    while (fake_next()->verb == VERB_RECEIVE)
+        ;
+    ck_assert_uint_eq(fake.request.verb, VERB_HELLO);
+    answer(least, "the user has too few operations left");
+    second = fake_socket();
+    option = set_option(second);
+    expect_hello();
+    answer((struct hello){2, 8, 64 * KIB, 64 * KIB}, "the user has too few operations left");
+    ck_assert_uint_eq(fake_expect(VERB_OPEN)->socket, 2);
+    fake_expect(VERB_SET_OPTION);
+    send = fake_op(&c, 1);
+    ck_assert_int_eq(asock_send(first, send), 1);
+    fake_complete_free(fake_expect(VERB_SEND), 0, 1, 1, 1);
+    ck_assert_int_eq(fake_end(send), ASOCK_SUCCESS);
+    for (int i = 0; i < COUNT; i++)
+        asock_op_unref(ops[i]);
+    asock_op_unref(send);
+    asock_op_unref(option);
+    asock_socket_unref(second);
+    asock_socket_unref(first);
+}
+END_TEST
+
 START_TEST(test_s49_more_sockets_than_there_may_be_are_no_question)
 {
     asock_socket *all[MOST_SOCKETS], *more;
