@@ -486,7 +486,7 @@ void step_finish(void)
 
     calm_down();
     for (unsigned int i = 0; i < 8; i++) {
-        step_settle(25000);
+        settle_all();
         take_everything();
         give_everything();
         listeners_judge_waiting();
