@@ -90,6 +90,7 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 
 # Programs that found something once, minimised.
 sim_found = \
+	tests/sim/found/connect-that-arrives-slowly.sim \
 	tests/sim/found/callback-that-takes-long-in-the-end.sim \
 	tests/sim/found/send-behind-receives-of-a-small-grant.sim \
 	tests/sim/found/end-of-a-lost-attempt.sim \
