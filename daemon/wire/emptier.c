@@ -127,7 +127,7 @@ static bool begin_first(struct emptier *e)
         lose(e);
         return false;
     }
-    if (r == -EAGAIN || r == -ETOOMANYREFS) {
+    if (r == -EAGAIN || r == -ETOOMANYREFS || r == -ENOBUFS || r == -ENOMEM) {
         worker_set_deadline(e->worker, &e->retry, RETRY_MS);
         return false;
     }

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "tests/lib/suite.h"
@@ -22,6 +23,18 @@ static int results[JOBS]; /* 1: not done */
 static uint32_t places[JOBS];
 
 static const char users[EMPTIER_THREADS + 1];
+
+/* Instead of the C library's: the kernel may have no memory for a while. */
+static int send_fails; /* an errno; 0: it does not */
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    if (send_fails) {
+        errno = send_fails;
+        return -1;
+    }
+    return syscall(SYS_sendmsg, fd, message, flags);
+}
 
 static void done(struct emptier_job *job, int r)
 {
@@ -112,6 +125,23 @@ START_TEST(test_s52_a_user_occupies_one_thread)
     do_it(1);
     ck_assert_int_eq(asked(), 3);
     ck_assert_int_eq(results[3], 1);
+}
+END_TEST
+
+static const int passing[] = {EAGAIN, ETOOMANYREFS, ENOBUFS, ENOMEM};
+
+/* It is asked again; the loop empties nothing itself. */
+START_LOOP_TEST(test_s52_it_waits_for_room_and_memory, 0, sizeof(passing) / sizeof(passing[0]))
+{
+    send_fails = passing[_i];
+    ask(0, 0);
+    ck_assert_int_eq(asked(), -1);
+    ck_assert_int_eq(results[0], 1);
+    send_fails = 0;
+    core_pass(core, RETRY_MS);
+    ck_assert_int_eq(asked(), 0);
+    do_it(0);
+    ck_assert_int_eq(results[0], 0);
 }
 END_TEST
 
