@@ -90,6 +90,8 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 
 # Programs that found something once, minimised.
 sim_found = \
+	tests/sim/found/accept-while-daemons-change.sim \
+	tests/sim/found/send-behind-a-long-callback.sim \
 	tests/sim/found/connect-that-arrives-slowly.sim \
 	tests/sim/found/callback-that-takes-long-in-the-end.sim \
 	tests/sim/found/send-behind-receives-of-a-small-grant.sim \

@@ -90,6 +90,7 @@ void submission_made(struct submission *submission, int r)
                  op->submission->number);
     op->submission = submission;
     submission->submitted = sim_now_ms();
+    submission->away = model.away;
     submission->timeout_ms = submission->operation == ASOCK_OPERATION_CLOSE
                                  ? 0
                                  : submission->timeout_ms;
@@ -174,11 +175,15 @@ static void run_queued(struct model_op *op)
     }
 }
 
+/* What it keeps the library from writing for longer leaves late. */
+#define LATE_CALLBACK_MS 1000u
+
 void model_callback(asock_op *raw, void *userdata)
 {
     struct model_op *op = userdata;
     struct submission *s = op->submission;
     enum actor before = sim.actor;
+    uint64_t began = sim_now_ms();
     asock_op *own = op->op;
 
     sim.actor = ACTOR_NONE;
@@ -205,6 +210,8 @@ void model_callback(asock_op *raw, void *userdata)
         run_queued(op);
     op->in_callback--;
     model.blocked_until = sim_now_ms();
+    if (model.blocked_until > began + LATE_CALLBACK_MS)
+        model.late_until = model.blocked_until;
     sim.actor = before;
 }
 

@@ -84,6 +84,7 @@ struct submission {
     int how, linger_ms, option;
     int64_t value;
     uint64_t submitted, deadline; /* ms; deadline 0: none */
+    uint64_t away;                /* model.away at submission */
     size_t len;
     uint8_t *data;   /* of ordinary memory: the buffer; else what was received */
     uint8_t *shared; /* where in shared memory; NULL: in none */
@@ -143,6 +144,7 @@ struct model {
     uint64_t blocked_until; /* ms: the program did something else than run its event loop */
     uint64_t stopped_from, stopped_until; /* ms: the daemon was stopped */
     uint64_t carried;                     /* ms: another daemon has taken over; 0: none has */
+    uint64_t away;                        /* ms in all, between one daemon and the next */
     uint64_t late_until; /* ms: the program was, so that what it had submitted left late */
 };
 

@@ -512,13 +512,16 @@ static uint64_t waits_until(void)
     return later(model.blocked_until, model.carried);
 }
 
-/* A connect is read with its data: through a small buffer in many turns, which may be late. */
+/*
+ * A connect is read with its data: through a small buffer in many turns, which may be late. What
+ * comes while there is no daemon is read by the next one.
+ */
 static uint64_t on_its_way(const struct submission *s)
 {
     const uint32_t slow = 1u << FAULT_SMALL_BUFFERS | 1u << FAULT_LATE;
     bool is_slow = s->operation == ASOCK_OPERATION_CONNECT && s->len > 0;
 
-    return is_slow && (sim.faults & slow) == slow ? ASK_MS : 0;
+    return model.away - s->away + (is_slow && (sim.faults & slow) == slow ? ASK_MS : 0);
 }
 
 /* A program in a callback does not run its event loop, so nothing of its context ends meanwhile. */

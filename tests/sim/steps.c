@@ -167,6 +167,7 @@ static void step_carry(const struct step *step)
     (void)step;
     model.carried = sim_now_ms();
     daemon_restart(&manner, session_lost);
+    model.away += sim_now_ms() - model.carried;
     if (model.stopped_until > sim_now_ms())
         model.stopped_until = sim_now_ms();
 }
