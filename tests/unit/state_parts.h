@@ -95,6 +95,10 @@ void parts_fill_format_5(struct parts *p); /* behind that */
 void parts_write(struct parts *p, struct state_writer *w);
 void parts_add(struct state_writer *w, Asockd__State__Record__KindCase kind, void *what);
 
+/* Its session may lend sockets; and has lent one, whose descriptor its client has not fetched. */
+void core_allow_lending(struct core *core);
+void core_lend(struct core *core);
+
 struct taker {
     struct core *core;
     int descriptors[64];

@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "daemon/policy/learn.h"
+#include "daemon/session/session_end.h"
+#include "proto/errors.h"
 #include "tests/lib/suite.h"
 #include "tests/unit/fault.h"
 #include "tests/unit/state_parts.h"
@@ -91,8 +93,64 @@ START_LOOP_TEST(test_no_memory_while_it_is_written, 0, CALLS)
 }
 END_TEST
 
+/* One whose client has not fetched a descriptor is in the record of the daemon. */
+START_LOOP_TEST(test_no_memory_while_an_ended_session_is_written, 0, CALLS)
+{
+    struct core *core = core_new();
+    int lock = memfd_create("lock", 0), n = 0, r;
+    int descriptors;
+    long blocks;
+
+    core_lend(core);
+    session_end(core->session, ERR_CONNECTION_ABORTED, "test");
+    core_settle(core);
+    descriptors = fault_descriptors();
+    blocks = fault_blocks();
+    do {
+        struct state_writer w;
+        uint32_t count;
+
+        fault_arm(FAULT_DAEMON, calls[_i], n++);
+        fault_enter(FAULT_DAEMON);
+        r = state_writer_init(&w);
+        if (r == 0) {
+            state_save_daemon(&w, &core->worker, lock, 0, 0);
+            r = state_seal(&w);
+        }
+        count = r < 0 ? 0 : w.descriptor_count;
+        state_writer_deinit(&w);
+        fault_enter(FAULT_NOBODY);
+        ck_assert_uint_eq(count, r < 0 ? 0 : 2); /* the lock, and the connection */
+        ck_assert_msg((r >= 0) == !fault_was_hit(), "%s: %d", fault_describe(), r);
+        if (r >= 0)
+            close(r);
+        ck_assert_msg(fault_blocks() == blocks, "%s", fault_describe());
+        ck_assert_msg(fault_descriptors() == descriptors, "%s", fault_describe());
+    } while (fault_was_hit());
+    ck_assert(n > 1 || calls[_i] == FAULT_CALLOC); /* of larger pieces only */
+    close(lock);
+    core_free(core);
+}
+END_TEST
+
+static void write_ended(struct parts *p, struct state_writer *w)
+{
+    static Asockd__State__Session *ended[1];
+
+    ended[0] = &p->session;
+    p->session.sockets = 0;
+    p->session.lent_unread = 1;
+    p->daemon.sessions = 0;
+    p->daemon.ended = ended;
+    p->daemon.n_ended = 1;
+    ck_assert_int_eq(state_writer_init(w), 0);
+    for (int i = 0; i < DESCRIPTORS; i++)
+        state_add_descriptor(w, i);
+    parts_add(w, ASOCKD__STATE__RECORD__KIND_DAEMON, &p->daemon);
+}
+
 /* In a process of its own, which ends as the daemon does then: 0, or the -errno of the failure. */
-static int restore(enum fault_call call, int n, bool *ret_hit)
+static int restore(enum fault_call call, int n, bool is_ended, bool *ret_hit)
 {
     pid_t pid = fork();
     int status = 0;
@@ -107,14 +165,18 @@ static int restore(enum fault_call call, int n, bool *ret_hit)
         int r;
 
         parts_fill(&p);
-        parts_fill_format_2(&p);
-        parts_fill_format_3(&p);
-        parts_fill_format_4(&p);
-        parts_write(&p, &w);
-        state_finish(&w, &data, &len);
         taker_prepare(&t);
-        taker_make_history(&t);
-        taker_make_format(&t, 4);
+        if (is_ended) {
+            write_ended(&p, &w);
+        } else {
+            parts_fill_format_2(&p);
+            parts_fill_format_3(&p);
+            parts_fill_format_4(&p);
+            parts_write(&p, &w);
+            taker_make_history(&t);
+            taker_make_format(&t, 4);
+        }
+        state_finish(&w, &data, &len);
         fault_arm(FAULT_DAEMON, call, n);
         fault_enter(FAULT_DAEMON);
         r = taker_take(&t, data, len);
@@ -128,16 +190,16 @@ static int restore(enum fault_call call, int n, bool *ret_hit)
     return (WEXITSTATUS(status) & 3) == 0 ? 0 : (WEXITSTATUS(status) & 3) == 1 ? -ENOMEM : -EBADMSG;
 }
 
-START_LOOP_TEST(test_no_memory_while_it_is_read, 0, 3)
+START_LOOP_TEST(test_no_memory_while_it_is_read, 0, 6)
 {
     bool is_hit = true;
     int n = 0;
 
     while (is_hit) {
-        int r = restore(calls[_i], n, &is_hit);
+        int r = restore(calls[_i % 3], n, _i >= 3, &is_hit);
 
         ck_assert_msg(r == (is_hit ? -ENOMEM : 0), "call %d of %s: %d", n,
-                      fault_call_name(calls[_i]), r);
+                      fault_call_name(calls[_i % 3]), r);
         n++;
     }
     ck_assert_int_gt(n, 1);

@@ -265,21 +265,6 @@ START_TEST(test_descriptors_that_were_not_sent_move)
 }
 END_TEST
 
-static void allow_lending(struct core *core)
-{
-    static const char text[] = "[Rules]\nAllow=tcp 127.0.0.1 * +loopback +lend-given\n";
-    const struct policy_kept file = {"lend.policy", text, sizeof(text) - 1, 1};
-    const struct policy_source source = {.base = POLICY_DENY};
-    struct policy *invalid = policy_new_invalid(&source, "none"), *policy = NULL;
-    char error[POLICY_ERROR_MAX];
-
-    ck_assert_int_eq(policy_load_kept(invalid, &file, 1, 1, error, &policy), 0);
-    policy_unref(invalid);
-    policy_unref(core->worker.policy);
-    core->worker.policy = policy;
-    policy_view_replace(core->session->view, policy, &core->session->identity, "default");
-}
-
 static void fill_output(struct transport *t)
 {
     uint8_t *place;
@@ -319,7 +304,7 @@ START_LOOP_TEST(test_a_lent_socket_whose_reply_has_no_room_moves, 0, 2)
     struct taker t, u;
     int count = 0, n;
 
-    allow_lending(old);
+    core_allow_lending(old);
     core_open(old, 1);
     core_settle(old);
     lend.connect.endpoint = (struct endpoint){.address_len = 4, .port = core_hole(old)};
@@ -361,23 +346,6 @@ START_LOOP_TEST(test_a_lent_socket_whose_reply_has_no_room_moves, 0, 2)
 }
 END_TEST
 
-static void lend_one(struct core *core)
-{
-    struct request lend = {.verb = VERB_CONNECT, .socket = 1, .connect = {.lend = LEND_GIVEN}};
-
-    allow_lending(core);
-    core_open(core, 1);
-    core_settle(core);
-    lend.connect.endpoint = (struct endpoint){.address_len = 4, .port = core->port};
-    memcpy(lend.connect.endpoint.address, "\177\0\0\1", 4);
-    core_request(core, &lend, NULL, 0);
-    core_settle(core);
-    while (session_sock(core->session, 1)->state == SOCK_CONNECTING)
-        ev_run(core->worker.loop, EVRUN_ONCE);
-    core_settle(core);
-    ck_assert_uint_eq(core->session->lent_unread, 1);
-}
-
 /* As a daemon that another process has taken over from; `own` sessions are not of that. */
 static void stop(struct core *core, unsigned int own)
 {
@@ -406,7 +374,7 @@ START_LOOP_TEST(test_what_an_ended_session_has_in_flight_moves, 0, 2)
     struct taker t, u;
     int count = 0, n;
 
-    lend_one(old);
+    core_lend(old);
     session_end(old->session, ERR_CONNECTION_ABORTED, "test");
     core_settle(old);
     core_pass(old, 1000);
@@ -442,7 +410,7 @@ START_TEST(test_an_older_reader_gets_no_ended_session)
     struct core *old = core_new();
     struct taker t;
 
-    lend_one(old);
+    core_lend(old);
     session_end(old->session, ERR_CONNECTION_ABORTED, "test");
     core_settle(old);
     taker_init(&t);
