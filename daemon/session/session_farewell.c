@@ -35,13 +35,22 @@ static void release(struct session *s)
     session_release_buffers(s);
 }
 
+/*
+ * The process that it has ended in may still have to write what is left: it shuts the sending side
+ * down behind that, not we.
+ */
+static void drop_rest(struct session *s, int fd)
+{
+    transport_drop_rest(&s->transport, s->had_ended ? -1 : fd);
+}
+
 static void part(struct session *s)
 {
     ev_io_stop(s->worker->loop, &s->farewell_io);
     s->must_discard = s->must_write = false;
     deadline_unset(&s->retry);
     deadline_unset(&s->unread);
-    transport_drop_rest(&s->transport, s->unread_fd);
+    drop_rest(s, s->unread_fd);
     client_fd_close(s->unread_fd);
     s->unread_fd = -1;
     session_quota_end(s);
@@ -160,7 +169,7 @@ void session_leave_transport(struct session *s, bool has_last_word)
     if (!s->keeps_buffers)
         session_release_buffers(s);
     if (!is_unread && (!has_last_word || s->transport.out_lost)) {
-        transport_deinit(&s->transport);
+        transport_deinit(&s->transport, !s->had_ended);
         return;
     }
     if (!is_unread)
@@ -170,7 +179,7 @@ void session_leave_transport(struct session *s, bool has_last_word)
     if (has_last_word)
         session_write_rest(s);
     else
-        transport_drop_rest(&s->transport, s->unread_fd);
+        drop_rest(s, s->unread_fd);
     worker_set_deadline(w, &s->unread, patience(s));
 }
 

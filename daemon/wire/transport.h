@@ -79,7 +79,7 @@ struct transport {
  */
 int transport_init(struct transport *t, struct worker *w, struct quota *quota, int fd,
                    bool takes_fds, const struct transport_ops *ops);
-void transport_deinit(struct transport *t); /* closes */
+void transport_deinit(struct transport *t, bool shuts); /* closes; else another process writes */
 /*
  * The same, but the descriptor is the caller's, and output that has not left stays for
  * transport_write_rest(); of its descriptors none goes any more.

@@ -404,6 +404,47 @@ START_LOOP_TEST(test_what_an_ended_session_has_in_flight_moves, 0, 2)
 }
 END_TEST
 
+/* Whether what the client reads ends with the session's last word. */
+static bool reads_last_word(struct core *old, struct core *fresh)
+{
+    static char data[1 << 20];
+    size_t len = 0;
+    ssize_t n;
+
+    do {
+        core_settle(old);
+        if (fresh)
+            core_settle(fresh);
+        n = recv(old->client, data + len, sizeof(data) - len, MSG_DONTWAIT);
+        len += n > 0 ? (size_t)n : 0;
+    } while (n > 0);
+    return memmem(data, len, "the last word", 13) != NULL;
+}
+
+/* What had no room in the client's socket is still the old process's to write. */
+START_LOOP_TEST(test_what_an_ended_session_still_has_to_say_is_not_cut, 0, 2)
+{
+    struct core *old = core_new();
+    struct taker t;
+
+    core_lend(old);
+    while (send(old->session->transport.fd, "x", 1, MSG_DONTWAIT) == 1)
+        ;
+    session_end(old->session, ERR_CONNECTION_ABORTED, "the last word");
+    core_settle(old);
+    taker_init(&t);
+    if (_i == 1) {
+        move_rest(old, &t, STATE_FORMAT_LAST);
+        old->worker.is_stopping = true;
+        state_resume(&t.core->worker);
+        core_settle(t.core);
+    }
+    ck_assert(reads_last_word(old, t.core));
+    core_free(old);
+    taker_free(&t);
+}
+END_TEST
+
 /* A descriptor that an older reader does not know would make it refuse all of them. */
 START_TEST(test_an_older_reader_gets_no_ended_session)
 {
