@@ -18,7 +18,8 @@
  * leave is written and all that is there is read. If the daemon has taken or said something
  * meanwhile it may have waited for that: it has more time, but not without end. One that takes more
  * where it had taken no more before has gone on, also where the program's timers are in time: the
- * CANCEL may have left only now.
+ * CANCEL may have left only now. So has one that has told something which was not read before: a
+ * program that has not read for long may have left it no room for more.
  */
 #include "client-lib/wire/overdue.h"
 
@@ -74,9 +75,11 @@ static void decide(asock_op *op)
      */
     bool is_moving = context->moved_at >= op->timer.timer.deadline;
     bool is_taking = context->taken_at >= op->timer.timer.deadline;
+    bool is_telling = context->told_at >= op->timer.timer.deadline;
     uint64_t now = time_now_ms();
     bool is_late = now - op->timer.timer.deadline >= LATE_MS;
-    bool may_wait = op->is_asked ? op->lates < LATES_MAX && (is_taking || (is_moving && is_late))
+    bool may_wait = op->is_asked ? op->lates < LATES_MAX &&
+                                       (is_taking || is_telling || (is_moving && is_late))
                                  : op->lates == 0 && is_late;
 
     if (may_wait) {
@@ -106,6 +109,8 @@ static void expired(struct deadline *deadline)
     has_come = asock_input_drain(op->context);
     if (has_left || has_come)
         op->context->moved_at = time_now_ms();
+    if (has_come)
+        op->context->told_at = op->context->moved_at;
     /* A close that has left only now has its time from here on. */
     if (is_unanswered(op) && !wheel_timer_is_set(&op->timer.timer))
         decide(op);

@@ -247,6 +247,34 @@ START_TEST(test_s57_a_daemon_that_takes_more_at_last_does_not_hang)
 }
 END_TEST
 
+/*
+ * The timer is hardly late, but the program has read nothing since the CANCEL: the daemon may have
+ * had no room for the answer.
+ */
+START_TEST(test_s57_a_daemon_whose_words_were_not_read_does_not_hang)
+{
+    asock_socket *socket = make_socket(20 * 1000);
+    asock_op *op = timed_receive(socket, 60 * 1000);
+
+    fake_expect(VERB_RECEIVE);
+    ahead_ms = 70 * 1000 + 100;
+    fake_expect(VERB_CANCEL);
+    fake_reply(&(struct reply){.kind = KIND_EVENT, .body = BODY_EVENT, .event = EVENT_SEND_ROOM},
+               NULL, 0);
+    ahead_ms += 10 * 1000 + 100;
+    fake_process();
+    ck_assert_int_eq(asock_context_get_error(fake.context), 0);
+    ck_assert(asock_op_is_pending(op));
+    /* Now it has had room, and nothing has come. */
+    ahead_ms += 10 * 1000 + 100;
+    fake_process();
+    ck_assert_int_eq(asock_op_get_error(op), ASOCK_TIMED_OUT);
+    ck_assert_int_eq(asock_context_get_error(fake.context), ASOCK_TIMED_OUT);
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+}
+END_TEST
+
 /* What there was to read is read for the first of them; it counts for all that are due. */
 START_TEST(test_s57_a_late_program_gives_the_daemon_time_for_each_op)
 {
