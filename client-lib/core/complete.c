@@ -86,8 +86,9 @@ void asock_op_wait_for_late(asock_op *disconnect)
 
         if (op == disconnect)
             return;
+        /* A broken daemon may have ended the connection twice. */
         if (op->operation != ASOCK_OPERATION_RECEIVE || op->state != OP_SENT ||
-            op->seq < disconnect->seq)
+            op->seq < disconnect->seq || op->late_for)
             continue;
         op->late_for = disconnect;
         disconnect->wire_refs++;

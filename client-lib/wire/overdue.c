@@ -151,12 +151,25 @@ void asock_overdue_answered(asock_op *op)
     watch_from(op, time_now_ms());
 }
 
+/* The daemon answers these at once. */
+void asock_overdue_late(const asock_op *disconnect)
+{
+    list_for_each (&disconnect->socket->ops, it) {
+        asock_op *op = container_of(it, asock_op, flight_node);
+
+        if (op->late_for == disconnect)
+            asock_overdue_cancelled(op);
+    }
+}
+
 /* Behind a close with a linger time an op ends with that. */
 void asock_overdue_cancelled(asock_op *op)
 {
     const asock_socket *socket = op->socket;
     uint64_t from = time_now_ms();
 
+    if (op->state == OP_HELD && socket)
+        asock_overdue_late(op);
     if (!is_unanswered(op) || op->is_asked)
         return;
     if (socket && socket->is_close_sent && op != socket->close_op && socket->close_deadline > from)

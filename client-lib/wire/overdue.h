@@ -11,6 +11,8 @@ void asock_overdue_watch(asock_op *op);
 void asock_overdue_close(asock_op *op);
 /* The program has asked for the op's end. */
 void asock_overdue_cancelled(asock_op *op);
+/* A disconnect that is to end in time waits for receives: see asock_op_wait_for_late(). */
+void asock_overdue_late(const asock_op *disconnect);
 /* It has answered, and has to say one thing more. */
 void asock_overdue_answered(asock_op *op);
 

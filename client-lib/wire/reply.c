@@ -27,6 +27,7 @@
 #include "client-lib/shm/buffer.h"
 #include "client-lib/shm/pool.h"
 #include "client-lib/wire/answer.h"
+#include "client-lib/wire/overdue.h"
 #include "client-lib/wire/session.h"
 
 /* More ids than this are not tracked, whatever the welcome says. */
@@ -326,6 +327,8 @@ static void disconnect_answered(asock_op *op, const struct reply *reply)
     asock_quiet_finish(&op->socket->quiet_sends, op);
     asock_socket_disconnected(op->socket, op->submitted);
     asock_op_wait_for_late(op);
+    if (op->deadline || op->is_cancelled)
+        asock_overdue_late(op);
 }
 
 static void sync_answered(asock_context *context, const asock_op *sync)

@@ -164,6 +164,94 @@ START_LOOP_TEST(test_s73_a_late_receive_of_a_stream_ends_before_its_disconnect, 
 }
 END_TEST
 
+/*
+ * Of a broken daemon: it says that it has ended the connection twice, and has not ended the receive
+ * of either. What it says ends the session, or all ops end with that.
+ */
+START_TEST(test_s73_a_late_receive_of_two_disconnects)
+{
+    asock_op *ops[RECEIVES], *disconnects[2];
+    struct request sent[RECEIVES], ends[2];
+    asock_socket *socket;
+    char bytes[RECEIVES];
+    int first = 0, left;
+
+    fake.verbs = UINT64_MAX;
+    fake_welcome(0, 16, 0, 0);
+    socket = fake_connected();
+    for (int i = 0; i < RECEIVES; i++) {
+        ops[i] = fake_op(bytes + i, 1);
+        ck_assert_int_eq(asock_receive(socket, ops[i]), 1);
+    }
+    for (; first < RECEIVES && fake_drop(1); first++)
+        sent[first] = fake.request;
+    for (int i = 0; i < 2; i++) {
+        disconnects[i] = fake_op(NULL, 0);
+        ck_assert_int_eq(asock_disconnect(socket, disconnects[i]), 1);
+        ends[i] = *fake_expect(VERB_DISCONNECT);
+    }
+    for (int i = 0; i < first; i++)
+        fake_complete_free(&sent[i], ERR_OPERATION_ABORTED, 0, 0, 1);
+    ck_assert_int_eq(fake_end(ops[first - 1]), ASOCK_OPERATION_ABORTED);
+    for (left = first; left < RECEIVES && fake_drop(1); left++)
+        sent[left] = fake.request;
+    ck_assert_int_gt(left, first);
+    for (int i = 0; i < 2; i++)
+        fake_complete_free(&ends[i], 0, 0, 0, 0);
+    fake_process();
+    shutdown(fake.fd, SHUT_RDWR);
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(fake_end(disconnects[i]), ASOCK_SUCCESS);
+    forget(ops, RECEIVES);
+    forget(disconnects, 2);
+    asock_socket_unref(socket);
+}
+END_TEST
+
+/* It has a time-out, or is cancelled: a daemon that answers no more does not hold it endlessly. */
+START_LOOP_TEST(test_s57_a_disconnect_behind_a_late_receive_has_its_time, 0, 3)
+{
+    asock_op *ops[RECEIVES], *disconnect;
+    struct request sent[RECEIVES], end;
+    asock_socket *socket;
+    char bytes[RECEIVES];
+    int first = 0, left;
+
+    fake.verbs = UINT64_MAX;
+    ck_assert_int_eq(asock_context_set_grace_ms(fake.context, 2000), 0);
+    fake_welcome(0, 16, 0, 0);
+    socket = fake_connected();
+    disconnect = fake_op(NULL, 0);
+    ck_assert_int_eq(asock_op_set_timeout(disconnect, _i == 0 ? 60000 : 0), 0);
+    for (int i = 0; i < RECEIVES; i++) {
+        ops[i] = fake_op(bytes + i, 1);
+        ck_assert_int_eq(asock_receive(socket, ops[i]), 1);
+    }
+    for (; first < RECEIVES && fake_drop(1); first++)
+        sent[first] = fake.request;
+    ck_assert_int_eq(asock_disconnect(socket, disconnect), 1);
+    end = *fake_expect(VERB_DISCONNECT);
+    for (int i = 0; i < first; i++)
+        fake_complete_free(&sent[i], ERR_OPERATION_ABORTED, 0, 0, 1);
+    ck_assert_int_eq(fake_end(ops[first - 1]), ASOCK_OPERATION_ABORTED);
+    for (left = first; left < RECEIVES && fake_drop(1); left++)
+        sent[left] = fake.request;
+    ck_assert_int_gt(left, first);
+    if (_i == 1)
+        ck_assert_int_eq(asock_cancel(disconnect), 0);
+    fake_complete_free(&end, 0, 0, 0, 0);
+    fake_process();
+    ck_assert(asock_op_is_pending(disconnect));
+    if (_i == 2)
+        ck_assert_int_eq(asock_cancel(disconnect), 0);
+    ck_assert_int_eq(asock_op_wait(disconnect, 30000), 0);
+    ck_assert_int_eq(asock_op_get_error(disconnect), ASOCK_SUCCESS);
+    forget(ops, RECEIVES);
+    asock_op_unref(disconnect);
+    asock_socket_unref(socket);
+}
+END_TEST
+
 /* A connection with a send of which half has left, and what is to come behind it. */
 struct half {
     asock_socket *socket;
