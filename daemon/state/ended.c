@@ -7,8 +7,8 @@
  * other, and ends that when it is ours -> it is one that has ended, here as there: it gives back
  * all but what the descriptors are charged to, and these when the client has fetched them, or has
  * closed its end (session_farewell.c). The old process closes its own end of it when it stops.
- * Failures: no memory, a number out of range. The connection is missing, or something else: that
- * session is forgotten.
+ * Failures: no memory, a number out of range. The connection is missing, or something else, or its
+ * listener has gone: that session is forgotten, at a take-over, too.
  *
  * What such a client had still to read, that had no room in its socket, is the old process's.
  */
@@ -101,12 +101,16 @@ void ended_free_room(struct ended_room *room)
 
 static int restore(struct state_restorer *r, const Asockd__State__Session *from)
 {
+    bool saves = r->saves_what_it_can;
     struct session *s = NULL;
     int e;
 
     if (from->sockets > 0 || (from->descriptors_unread == 0 && from->lent_unread == 0))
         return restore_fail(r, "a session that has ended is invalid");
+    /* Its listener may have been removed since: that is no reason to refuse all others. */
+    r->saves_what_it_can = true;
     e = restore_session(r, from, &s);
+    r->saves_what_it_can = saves;
     if (e == 0)
         s->had_ended = true;
     return e == -ENODATA ? 0 : e;

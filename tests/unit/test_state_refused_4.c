@@ -214,18 +214,19 @@ static void ended_below_nobody(struct parts *p)
     p->session.sharer = 42;
 }
 
-/* The first one is as it should be. */
+/* The first one is as it should be; what the first ENDED_FORGOTTEN have is no reason to refuse. */
+#define ENDED_FORGOTTEN 6
 static void (*const ended_wrongs[])(struct parts *p) = {
     nothing,
-    ended_with_a_socket,
-    ended_with_nothing_unread,
-    ended_with_more_than_it_may_have,
     ended_without_a_connection,
     ended_is_tcp,
     ended_has_another_cookie,
     ended_at_no_listener,
-    ended_of_a_later_id,
     ended_below_nobody,
+    ended_with_a_socket,
+    ended_with_nothing_unread,
+    ended_with_more_than_it_may_have,
+    ended_of_a_later_id,
 };
 
 START_LOOP_TEST(test_what_cannot_have_ended_is_refused, 0,
@@ -252,7 +253,7 @@ START_LOOP_TEST(test_what_cannot_have_ended_is_refused, 0,
         state_add_descriptor(&w, i);
     parts_add(&w, ASOCKD__STATE__RECORD__KIND_DAEMON, &p.daemon);
     ck_assert_int_eq(state_finish(&w, &data, &len), 0);
-    ck_assert_int_eq(taker_take(&t, data, len), _i == 0 ? 0 : -EBADMSG);
+    ck_assert_int_eq(taker_take(&t, data, len), _i < ENDED_FORGOTTEN ? 0 : -EBADMSG);
     state_writer_deinit(&w);
     taker_free(&t);
 }
