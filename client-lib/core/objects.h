@@ -113,7 +113,7 @@ struct asock_context {
     bool is_used;              /* an op was submitted: Hello is settled */
     bool is_always_pending;
     unsigned int grace_ms; /* beyond an op's deadline, for the daemon to tell; 0: any time */
-    uint64_t moved_at;     /* when something was to be written or read before an op was given up */
+    uint64_t left_at;      /* when something was to be written before an op was given up */
     uint64_t told_at;      /* the same: to be read */
     uint64_t taken_at;     /* when the daemon took more, having taken no more before */
     struct welcome limits;

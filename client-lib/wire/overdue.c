@@ -73,13 +73,13 @@ static void decide(asock_op *op)
      * It was the program that held something up: what moved may have been found for another op that
      * is due as well.
      */
-    bool is_moving = context->moved_at >= op->timer.timer.deadline;
+    bool has_left = context->left_at >= op->timer.timer.deadline;
     bool is_taking = context->taken_at >= op->timer.timer.deadline;
     bool is_telling = context->told_at >= op->timer.timer.deadline;
     uint64_t now = time_now_ms();
     bool is_late = now - op->timer.timer.deadline >= LATE_MS;
     bool may_wait = op->is_asked ? op->lates < LATES_MAX &&
-                                       (is_taking || is_telling || (is_moving && is_late))
+                                       (is_taking || is_telling || (has_left && is_late))
                                  : op->lates == 0 && is_late;
 
     if (may_wait) {
@@ -107,10 +107,10 @@ static void expired(struct deadline *deadline)
     op->holds++;
     has_left = asock_output_push(op->context);
     has_come = asock_input_drain(op->context);
-    if (has_left || has_come)
-        op->context->moved_at = time_now_ms();
+    if (has_left)
+        op->context->left_at = time_now_ms();
     if (has_come)
-        op->context->told_at = op->context->moved_at;
+        op->context->told_at = time_now_ms();
     /* A close that has left only now has its time from here on. */
     if (is_unanswered(op) && !wheel_timer_is_set(&op->timer.timer))
         decide(op);
