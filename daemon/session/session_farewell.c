@@ -44,14 +44,20 @@ static void drop_rest(struct session *s, int fd)
     transport_drop_rest(&s->transport, s->had_ended ? -1 : fd);
 }
 
+static void close_without_rest(struct session *s, int fd)
+{
+    drop_rest(s, fd);
+    if (fd >= 0)
+        client_fd_close(fd);
+}
+
 static void part(struct session *s)
 {
     ev_io_stop(s->worker->loop, &s->farewell_io);
     s->must_discard = s->must_write = false;
     deadline_unset(&s->retry);
     deadline_unset(&s->unread);
-    drop_rest(s, s->unread_fd);
-    client_fd_close(s->unread_fd);
+    close_without_rest(s, s->unread_fd);
     s->unread_fd = -1;
     session_quota_end(s);
     session_part_left(s);
@@ -169,7 +175,7 @@ void session_leave_transport(struct session *s, bool has_last_word)
     if (!s->keeps_buffers)
         session_release_buffers(s);
     if (!is_unread && (!has_last_word || s->transport.out_lost)) {
-        transport_deinit(&s->transport, !s->had_ended);
+        close_without_rest(s, transport_detach(&s->transport));
         return;
     }
     if (!is_unread)

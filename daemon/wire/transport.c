@@ -342,15 +342,6 @@ int transport_write_rest(struct transport *t, int fd)
     return r;
 }
 
-void transport_deinit(struct transport *t, bool shuts)
-{
-    int fd = transport_detach(t);
-
-    transport_drop_rest(t, shuts ? fd : -1);
-    if (fd >= 0)
-        client_fd_close(fd);
-}
-
 int transport_leave(struct transport *t)
 {
     int fd = t->fd;

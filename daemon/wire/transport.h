@@ -79,10 +79,9 @@ struct transport {
  */
 int transport_init(struct transport *t, struct worker *w, struct quota *quota, int fd,
                    bool takes_fds, const struct transport_ops *ops);
-void transport_deinit(struct transport *t, bool shuts); /* closes; else another process writes */
 /*
- * The same, but the descriptor is the caller's, and output that has not left stays for
- * transport_write_rest(); of its descriptors none goes any more.
+ * Its end. The descriptor is the caller's; -1: there is none any more. Output that has not left
+ * stays for transport_write_rest() or transport_drop_rest(); of its descriptors none goes any more.
  */
 int transport_detach(struct transport *t);
 /*
@@ -91,7 +90,8 @@ int transport_detach(struct transport *t);
  * has memory; other -errno: it never will.
  */
 int transport_write_rest(struct transport *t, int fd);
-void transport_drop_rest(struct transport *t, int fd); /* and shuts the sending side down */
+/* And shuts the sending side down, if fd is not -1. */
+void transport_drop_rest(struct transport *t, int fd);
 
 void transport_resume(struct transport *t);
 void transport_pause(struct transport *t);
