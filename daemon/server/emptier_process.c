@@ -159,6 +159,7 @@ int emptier_fork(bool without_filter)
 {
     int pair[2];
     pid_t pid;
+
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return -errno;
     /* The kernel buries it: the daemon's filter has no wait(2). */
