@@ -14,6 +14,7 @@
 
 #include "daemon/audit/audit.h"
 #include "daemon/verbs/dispatch.h"
+#include "daemon/policy/kept.h"
 #include "daemon/policy/policy.h"
 #include "daemon/names/resolver.h"
 #include "daemon/net/apart.h"
@@ -350,4 +351,36 @@ uint16_t core_hole(struct core *core)
             ck_assert_int_eq(errno, EINPROGRESS);
     }
     return ntohs(addr.sin_port);
+}
+
+void core_allow_lending(struct core *core)
+{
+    static const char text[] = "[Rules]\nAllow=tcp 127.0.0.1 * +loopback +lend-given\n";
+    const struct policy_kept file = {"lend.policy", text, sizeof(text) - 1, 1};
+    const struct policy_source source = {.base = POLICY_DENY};
+    struct policy *invalid = policy_new_invalid(&source, "none"), *policy = NULL;
+    char error[POLICY_ERROR_MAX];
+
+    ck_assert_int_eq(policy_load_kept(invalid, &file, 1, 1, error, &policy), 0);
+    policy_unref(invalid);
+    policy_unref(core->worker.policy);
+    core->worker.policy = policy;
+    policy_view_replace(core->session->view, policy, &core->session->identity, "default");
+}
+
+void core_lend(struct core *core)
+{
+    struct request lend = {.verb = VERB_CONNECT, .socket = 1, .connect = {.lend = LEND_GIVEN}};
+
+    core_allow_lending(core);
+    core_open(core, 1);
+    core_settle(core);
+    lend.connect.endpoint = (struct endpoint){.address_len = 4, .port = core->port};
+    memcpy(lend.connect.endpoint.address, "\177\0\0\1", 4);
+    core_request(core, &lend, NULL, 0);
+    core_settle(core);
+    while (session_sock(core->session, 1)->state == SOCK_CONNECTING)
+        ev_run(core->worker.loop, EVRUN_ONCE);
+    core_settle(core);
+    ck_assert_uint_eq(core->session->lent_unread, 1);
 }

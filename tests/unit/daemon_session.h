@@ -75,4 +75,8 @@ uint16_t core_hole(struct core *core);
 /* Id 1 connected; the peer's end is returned. */
 int core_connected(struct core *core, uint32_t id);
 
+/* Its session may lend sockets; and has lent one, whose descriptor its client has not fetched. */
+void core_allow_lending(struct core *core);
+void core_lend(struct core *core);
+
 #endif

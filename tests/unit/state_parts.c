@@ -12,7 +12,6 @@
 
 #include "daemon/audit/recent.h"
 #include "daemon/audit/rule_counts.h"
-#include "daemon/policy/kept.h"
 #include "daemon/policy/learn.h"
 #include "daemon/session/session_end.h"
 #include "daemon/session/sock.h"
@@ -580,34 +579,14 @@ struct session *taker_session(struct taker *t)
     return container_of(next, struct session, node);
 }
 
-void core_allow_lending(struct core *core)
+void parts_write_ended(struct parts *p, struct state_writer *w)
 {
-    static const char text[] = "[Rules]\nAllow=tcp 127.0.0.1 * +loopback +lend-given\n";
-    const struct policy_kept file = {"lend.policy", text, sizeof(text) - 1, 1};
-    const struct policy_source source = {.base = POLICY_DENY};
-    struct policy *invalid = policy_new_invalid(&source, "none"), *policy = NULL;
-    char error[POLICY_ERROR_MAX];
-
-    ck_assert_int_eq(policy_load_kept(invalid, &file, 1, 1, error, &policy), 0);
-    policy_unref(invalid);
-    policy_unref(core->worker.policy);
-    core->worker.policy = policy;
-    policy_view_replace(core->session->view, policy, &core->session->identity, "default");
-}
-
-void core_lend(struct core *core)
-{
-    struct request lend = {.verb = VERB_CONNECT, .socket = 1, .connect = {.lend = LEND_GIVEN}};
-
-    core_allow_lending(core);
-    core_open(core, 1);
-    core_settle(core);
-    lend.connect.endpoint = (struct endpoint){.address_len = 4, .port = core->port};
-    memcpy(lend.connect.endpoint.address, "\177\0\0\1", 4);
-    core_request(core, &lend, NULL, 0);
-    core_settle(core);
-    while (session_sock(core->session, 1)->state == SOCK_CONNECTING)
-        ev_run(core->worker.loop, EVRUN_ONCE);
-    core_settle(core);
-    ck_assert_uint_eq(core->session->lent_unread, 1);
+    p->ended[0] = &p->session;
+    p->daemon.sessions = 0;
+    p->daemon.ended = p->ended;
+    p->daemon.n_ended = 1;
+    ck_assert_int_eq(state_writer_init(w), 0);
+    for (int i = 0; i < DESCRIPTORS; i++)
+        state_add_descriptor(w, i);
+    parts_add(w, ASOCKD__STATE__RECORD__KIND_DAEMON, &p->daemon);
 }

@@ -60,7 +60,7 @@ struct parts {
     Asockd__State__Daemon daemon;
     struct state_counters counters;
     struct stats stats;
-    Asockd__State__Session session;
+    Asockd__State__Session session, *ended[1];
     Asockd__State__Identity identity;
     Asockd__State__Slot slot, *slots[1];
     ProtobufCBinaryData restrictions[1], replies[1];
@@ -93,11 +93,9 @@ void parts_fill_format_5(struct parts *p); /* behind that */
 #define PARTS_ADDRESS "\177\123\103\2"
 #define PARTS_PORT 20083
 void parts_write(struct parts *p, struct state_writer *w);
+void parts_write_ended(struct parts *p,
+                       struct state_writer *w); /* instead: its session has ended */
 void parts_add(struct state_writer *w, Asockd__State__Record__KindCase kind, void *what);
-
-/* Its session may lend sockets; and has lent one, whose descriptor its client has not fetched. */
-void core_allow_lending(struct core *core);
-void core_lend(struct core *core);
 
 struct taker {
     struct core *core;

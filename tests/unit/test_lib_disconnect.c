@@ -116,51 +116,79 @@ START_LOOP_TEST(test_s73_a_late_receive_does_not_reach_the_next_connection, 0, 2
 END_TEST
 
 /*
+ * Receives of a stream, more than may leave. Those from `first` on have left behind the
+ * disconnects, in the places of those before, which the daemon has ended; from `left` on they wait.
+ */
+struct late {
+    asock_socket *socket;
+    asock_op *ops[RECEIVES], *disconnects[2];
+    struct request sent[RECEIVES], ends[2];
+    char bytes[RECEIVES];
+    int first, left, count; /* count: of the disconnects */
+};
+
+static int take_receives(struct late *l, int from)
+{
+    while (from < RECEIVES && fake_drop(1))
+        l->sent[from++] = fake.request;
+    return from;
+}
+
+static void make_late(struct late *l, int count, unsigned int timeout_ms)
+{
+    fake.verbs = UINT64_MAX;
+    fake_welcome(0, 16, 0, 0);
+    l->socket = fake_connected();
+    l->count = count;
+    for (int i = 0; i < RECEIVES; i++) {
+        l->ops[i] = fake_op(l->bytes + i, 1);
+        ck_assert_int_eq(asock_receive(l->socket, l->ops[i]), 1);
+    }
+    l->first = take_receives(l, 0);
+    for (int i = 0; i < count; i++) {
+        l->disconnects[i] = fake_op(NULL, 0);
+        ck_assert_int_eq(asock_op_set_timeout(l->disconnects[i], timeout_ms), 0);
+        ck_assert_int_eq(asock_disconnect(l->socket, l->disconnects[i]), 1);
+        l->ends[i] = *fake_expect(VERB_DISCONNECT);
+    }
+    for (int i = 0; i < l->first; i++)
+        fake_complete_free(&l->sent[i], ERR_OPERATION_ABORTED, 0, 0, 1);
+    ck_assert_int_eq(fake_end(l->ops[l->first - 1]), ASOCK_OPERATION_ABORTED);
+    l->left = take_receives(l, l->first);
+    ck_assert_int_gt(l->left, l->first);
+    ck_assert_int_lt(l->left, RECEIVES);
+}
+
+static void forget_late(struct late *l)
+{
+    forget(l->ops, RECEIVES);
+    forget(l->disconnects, l->count);
+    asock_socket_unref(l->socket);
+}
+
+/*
  * A stream's receive leaves in between, because the peer may read only when it is read, and finds
  * the socket without a connection. It was of the one that has ended: the disconnect comes last.
  */
 START_LOOP_TEST(test_s73_a_late_receive_of_a_stream_ends_before_its_disconnect, 0, 2)
 {
-    asock_op *ops[RECEIVES], *disconnect;
-    struct request sent[RECEIVES], end;
-    asock_socket *socket;
-    char bytes[RECEIVES];
-    int first = 0, left;
+    struct late l;
 
-    fake.verbs = UINT64_MAX;
-    fake_welcome(0, 16, 0, 0);
-    socket = fake_connected();
-    disconnect = fake_op(NULL, 0);
-    for (int i = 0; i < RECEIVES; i++) {
-        ops[i] = fake_op(bytes + i, 1);
-        ck_assert_int_eq(asock_receive(socket, ops[i]), 1);
-    }
-    for (; first < RECEIVES && fake_drop(1); first++)
-        sent[first] = fake.request;
-    ck_assert_int_eq(asock_disconnect(socket, disconnect), 1);
-    end = *fake_expect(VERB_DISCONNECT);
-    for (int i = 0; i < first; i++)
-        fake_complete_free(&sent[i], ERR_OPERATION_ABORTED, 0, 0, 1);
-    ck_assert_int_eq(fake_end(ops[first - 1]), ASOCK_OPERATION_ABORTED);
-    for (left = first; left < RECEIVES && fake_drop(1); left++)
-        sent[left] = fake.request;
-    ck_assert_int_gt(left, first);
-    ck_assert_int_lt(left, RECEIVES);
-    fake_complete_free(&end, 0, 0, 0, 0);
-    ck_assert_int_eq(fake_end(ops[left]), ASOCK_OPERATION_ABORTED); /* it waited */
+    make_late(&l, 1, 0);
+    fake_complete_free(&l.ends[0], 0, 0, 0, 0);
+    ck_assert_int_eq(fake_end(l.ops[l.left]), ASOCK_OPERATION_ABORTED); /* it waited */
     if (_i)
         shutdown(fake.fd, SHUT_RDWR);
-    for (int i = first; i < left; i++) {
-        ck_assert(_i || asock_op_is_pending(disconnect));
+    for (int i = l.first; i < l.left; i++) {
+        ck_assert(_i || asock_op_is_pending(l.disconnects[0]));
         if (!_i)
-            fake_complete_free(&sent[i], ERR_NOT_CONNECTED, 0, 0, 1);
-        ck_assert_int_eq(fake_end(ops[i]), _i ? ASOCK_CONNECTION_ABORTED : ASOCK_OPERATION_ABORTED);
+            fake_complete_free(&l.sent[i], ERR_NOT_CONNECTED, 0, 0, 1);
+        ck_assert_int_eq(fake_end(l.ops[i]),
+                         _i ? ASOCK_CONNECTION_ABORTED : ASOCK_OPERATION_ABORTED);
     }
-    ck_assert(!asock_op_is_pending(disconnect));
-    ck_assert_int_eq(asock_op_get_error(disconnect), ASOCK_SUCCESS);
-    forget(ops, RECEIVES);
-    asock_op_unref(disconnect);
-    asock_socket_unref(socket);
+    ck_assert(!asock_op_is_pending(l.disconnects[0]));
+    ck_assert_int_eq(asock_op_get_error(l.disconnects[0]), ASOCK_SUCCESS);
+    forget_late(&l);
 }
 END_TEST
 
@@ -170,85 +198,36 @@ END_TEST
  */
 START_TEST(test_s73_a_late_receive_of_two_disconnects)
 {
-    asock_op *ops[RECEIVES], *disconnects[2];
-    struct request sent[RECEIVES], ends[2];
-    asock_socket *socket;
-    char bytes[RECEIVES];
-    int first = 0, left;
+    struct late l;
 
-    fake.verbs = UINT64_MAX;
-    fake_welcome(0, 16, 0, 0);
-    socket = fake_connected();
-    for (int i = 0; i < RECEIVES; i++) {
-        ops[i] = fake_op(bytes + i, 1);
-        ck_assert_int_eq(asock_receive(socket, ops[i]), 1);
-    }
-    for (; first < RECEIVES && fake_drop(1); first++)
-        sent[first] = fake.request;
-    for (int i = 0; i < 2; i++) {
-        disconnects[i] = fake_op(NULL, 0);
-        ck_assert_int_eq(asock_disconnect(socket, disconnects[i]), 1);
-        ends[i] = *fake_expect(VERB_DISCONNECT);
-    }
-    for (int i = 0; i < first; i++)
-        fake_complete_free(&sent[i], ERR_OPERATION_ABORTED, 0, 0, 1);
-    ck_assert_int_eq(fake_end(ops[first - 1]), ASOCK_OPERATION_ABORTED);
-    for (left = first; left < RECEIVES && fake_drop(1); left++)
-        sent[left] = fake.request;
-    ck_assert_int_gt(left, first);
+    make_late(&l, 2, 0);
     for (int i = 0; i < 2; i++)
-        fake_complete_free(&ends[i], 0, 0, 0, 0);
+        fake_complete_free(&l.ends[i], 0, 0, 0, 0);
     fake_process();
     shutdown(fake.fd, SHUT_RDWR);
     for (int i = 0; i < 2; i++)
-        ck_assert_int_eq(fake_end(disconnects[i]), ASOCK_SUCCESS);
-    forget(ops, RECEIVES);
-    forget(disconnects, 2);
-    asock_socket_unref(socket);
+        ck_assert_int_eq(fake_end(l.disconnects[i]), ASOCK_SUCCESS);
+    forget_late(&l);
 }
 END_TEST
 
 /* It has a time-out, or is cancelled: a daemon that answers no more does not hold it endlessly. */
 START_LOOP_TEST(test_s57_a_disconnect_behind_a_late_receive_has_its_time, 0, 3)
 {
-    asock_op *ops[RECEIVES], *disconnect;
-    struct request sent[RECEIVES], end;
-    asock_socket *socket;
-    char bytes[RECEIVES];
-    int first = 0, left;
+    struct late l;
 
-    fake.verbs = UINT64_MAX;
     ck_assert_int_eq(asock_context_set_grace_ms(fake.context, 2000), 0);
-    fake_welcome(0, 16, 0, 0);
-    socket = fake_connected();
-    disconnect = fake_op(NULL, 0);
-    ck_assert_int_eq(asock_op_set_timeout(disconnect, _i == 0 ? 60000 : 0), 0);
-    for (int i = 0; i < RECEIVES; i++) {
-        ops[i] = fake_op(bytes + i, 1);
-        ck_assert_int_eq(asock_receive(socket, ops[i]), 1);
-    }
-    for (; first < RECEIVES && fake_drop(1); first++)
-        sent[first] = fake.request;
-    ck_assert_int_eq(asock_disconnect(socket, disconnect), 1);
-    end = *fake_expect(VERB_DISCONNECT);
-    for (int i = 0; i < first; i++)
-        fake_complete_free(&sent[i], ERR_OPERATION_ABORTED, 0, 0, 1);
-    ck_assert_int_eq(fake_end(ops[first - 1]), ASOCK_OPERATION_ABORTED);
-    for (left = first; left < RECEIVES && fake_drop(1); left++)
-        sent[left] = fake.request;
-    ck_assert_int_gt(left, first);
+    make_late(&l, 1, _i == 0 ? 60000 : 0);
     if (_i == 1)
-        ck_assert_int_eq(asock_cancel(disconnect), 0);
-    fake_complete_free(&end, 0, 0, 0, 0);
+        ck_assert_int_eq(asock_cancel(l.disconnects[0]), 0);
+    fake_complete_free(&l.ends[0], 0, 0, 0, 0);
     fake_process();
-    ck_assert(asock_op_is_pending(disconnect));
+    ck_assert(asock_op_is_pending(l.disconnects[0]));
     if (_i == 2)
-        ck_assert_int_eq(asock_cancel(disconnect), 0);
-    ck_assert_int_eq(asock_op_wait(disconnect, 30000), 0);
-    ck_assert_int_eq(asock_op_get_error(disconnect), ASOCK_SUCCESS);
-    forget(ops, RECEIVES);
-    asock_op_unref(disconnect);
-    asock_socket_unref(socket);
+        ck_assert_int_eq(asock_cancel(l.disconnects[0]), 0);
+    ck_assert_int_eq(asock_op_wait(l.disconnects[0], 30000), 0);
+    ck_assert_int_eq(asock_op_get_error(l.disconnects[0]), ASOCK_SUCCESS);
+    forget_late(&l);
 }
 END_TEST
 

@@ -133,22 +133,6 @@ START_LOOP_TEST(test_no_memory_while_an_ended_session_is_written, 0, CALLS)
 }
 END_TEST
 
-static void write_ended(struct parts *p, struct state_writer *w)
-{
-    static Asockd__State__Session *ended[1];
-
-    ended[0] = &p->session;
-    p->session.sockets = 0;
-    p->session.lent_unread = 1;
-    p->daemon.sessions = 0;
-    p->daemon.ended = ended;
-    p->daemon.n_ended = 1;
-    ck_assert_int_eq(state_writer_init(w), 0);
-    for (int i = 0; i < DESCRIPTORS; i++)
-        state_add_descriptor(w, i);
-    parts_add(w, ASOCKD__STATE__RECORD__KIND_DAEMON, &p->daemon);
-}
-
 /* In a process of its own, which ends as the daemon does then: 0, or the -errno of the failure. */
 static int restore(enum fault_call call, int n, bool is_ended, bool *ret_hit)
 {
@@ -167,7 +151,9 @@ static int restore(enum fault_call call, int n, bool is_ended, bool *ret_hit)
         parts_fill(&p);
         taker_prepare(&t);
         if (is_ended) {
-            write_ended(&p, &w);
+            p.session.sockets = 0;
+            p.session.lent_unread = 1;
+            parts_write_ended(&p, &w);
         } else {
             parts_fill_format_2(&p);
             parts_fill_format_3(&p);

@@ -232,7 +232,6 @@ static void (*const ended_wrongs[])(struct parts *p) = {
 START_LOOP_TEST(test_what_cannot_have_ended_is_refused, 0,
                 sizeof(ended_wrongs) / sizeof(ended_wrongs[0]))
 {
-    Asockd__State__Session *ended[1];
     struct state_writer w;
     const uint8_t *data;
     struct parts p;
@@ -240,18 +239,11 @@ START_LOOP_TEST(test_what_cannot_have_ended_is_refused, 0,
     size_t len;
 
     parts_fill(&p);
-    p.daemon.sessions = 0;
-    p.daemon.ended = ended;
-    p.daemon.n_ended = 1;
-    ended[0] = &p.session;
     p.session.sockets = 0;
     p.session.lent_unread = 1;
     ended_wrongs[_i](&p);
     taker_prepare(&t);
-    ck_assert_int_eq(state_writer_init(&w), 0);
-    for (int i = 0; i < DESCRIPTORS; i++)
-        state_add_descriptor(&w, i);
-    parts_add(&w, ASOCKD__STATE__RECORD__KIND_DAEMON, &p.daemon);
+    parts_write_ended(&p, &w);
     ck_assert_int_eq(state_finish(&w, &data, &len), 0);
     ck_assert_int_eq(taker_take(&t, data, len), _i < ENDED_FORGOTTEN ? 0 : -EBADMSG);
     state_writer_deinit(&w);
