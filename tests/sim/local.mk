@@ -90,6 +90,7 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 
 # Programs that found something once, minimised.
 sim_found = \
+	tests/sim/found/peer-slow-with-much.sim \
 	tests/sim/found/answer-without-room.sim \
 	tests/sim/found/accept-while-daemons-change.sim \
 	tests/sim/found/send-behind-a-long-callback.sim \

@@ -440,8 +440,10 @@ static void peer_writes(struct tcp *tcp)
         tcp->due = sim.now_ns;
 }
 
-/* Slow with much, too, but not so slow that there are more steps than a program may take. */
+/* Slow with much, too, but not so slow that there are more steps than a program may take: not with
+   what waits, nor with all that comes through a small buffer. */
 #define PEER_STEPS 256u
+#define PEER_STEPS_ALL 4096u
 
 static size_t peer_takes(const struct tcp *tcp, size_t n)
 {
@@ -449,6 +451,8 @@ static size_t peer_takes(const struct tcp *tcp, size_t n)
 
     if (reads > 0 && reads < n / PEER_STEPS)
         reads = n / PEER_STEPS;
+    if (reads > 0 && reads < tcp->peer_read / PEER_STEPS_ALL)
+        reads = tcp->peer_read / PEER_STEPS_ALL;
     return reads > 0 && n > reads ? reads : n;
 }
 
