@@ -65,6 +65,7 @@ EXTRA_DIST += $(gate_tests) $(py_tests) $(script_tests) \
 	tests/gates/gate.py \
 	tests/gates/long-files \
 	tests/gates/long-functions \
+	tests/lib/alone \
 	tests/lib/installed \
 	tests/lib/items.py \
 	tests/lib/mutants.py \
@@ -79,19 +80,20 @@ TEST_EXTENSIONS = .unit .int .py .gate .test
 TAP_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
 # A test that hangs is killed and reported, it does not hang the run.
 LIMIT = timeout --kill-after=10 $${ASOCK_TEST_TIMEOUT:-600}
+ALONE = $(LIMIT) $(top_srcdir)/tests/lib/alone
 if HAVE_PYTHON
-PY_RUN = $(LIMIT) $(PYTHON)
+PY_RUN = $(PYTHON)
 else
 PY_RUN = sh -c 'echo "1..0 \# SKIP no python3"'
 endif
 UNIT_LOG_DRIVER = $(TAP_DRIVER)
-UNIT_LOG_COMPILER = $(LIMIT) $(top_srcdir)/tests/lib/run-check
+UNIT_LOG_COMPILER = $(ALONE) $(top_srcdir)/tests/lib/run-check
 INT_LOG_DRIVER = $(TAP_DRIVER)
-INT_LOG_COMPILER = $(LIMIT) $(top_srcdir)/tests/lib/run-check
+INT_LOG_COMPILER = $(ALONE) $(top_srcdir)/tests/lib/run-check
 PY_LOG_DRIVER = $(TAP_DRIVER)
-PY_LOG_COMPILER = $(PY_RUN) $(top_srcdir)/tests/lib/tap.py
+PY_LOG_COMPILER = $(ALONE) $(PY_RUN) $(top_srcdir)/tests/lib/tap.py
 GATE_LOG_DRIVER = $(TAP_DRIVER)
-GATE_LOG_COMPILER = $(PY_RUN)
+GATE_LOG_COMPILER = $(LIMIT) $(PY_RUN)
 TEST_LOG_DRIVER = $(TAP_DRIVER)
 TEST_LOG_COMPILER = $(LIMIT)
 
