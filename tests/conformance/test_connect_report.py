@@ -11,7 +11,7 @@ import unittest
 
 import asockctl
 import network
-from audited import Audited
+from audited import Audited, read_entries
 from nameserver import A, AAAA, NXDOMAIN, PATIENT, Name, NameServer
 from wire import DEADLINE, pb, request
 
@@ -60,9 +60,7 @@ class ConnectReport(Audited):
         """The audit's last one about that event, and that name."""
         limit = time.monotonic() + DEADLINE
         while time.monotonic() < limit:
-            with open(self.audit, encoding="utf-8") as file:
-                entries = [json.loads(line) for line in file if line.endswith("\n")]
-            entries = [entry for entry in entries
+            entries = [entry for entry in read_entries(self.audit)
                        if entry["ASOCK_EVENT"] == event and host in (None, entry.get("ASOCK_HOST"))]
             if entries:
                 return entries[-1]

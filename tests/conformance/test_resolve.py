@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """RESOLVE: the addresses of a name, for whoever may connect to it (S58)."""
 
-import json
 import os
 import re
 import shutil
@@ -11,6 +10,7 @@ import unittest
 
 import network
 from asockd import DaemonTest
+from audited import read_entries
 from nameserver import A, AAAA, HURRIED, NXDOMAIN, PATIENT, SERVFAIL, Name, NameServer
 from wire import pb, request
 
@@ -307,9 +307,7 @@ class Judged(Resolving):
 
     def test_s58_each_is_recorded(self):
         def entries(event, host):
-            with open(self.audit, encoding="utf-8") as file:
-                rows = [json.loads(line) for line in file]
-            return [row for row in rows if row["ASOCK_EVENT"] == event and row.get("ASOCK_HOST") == host]
+            return [row for row in read_entries(self.audit) if row["ASOCK_EVENT"] == event and row.get("ASOCK_HOST") == host]
         self.names.update({"told.web.test": Name(a=["127.0.0.2"]), "nothing.web.test": Name(rcode=NXDOMAIN)})
         self.ask("told.web.test")
         self.ask("nothing.web.test")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """For tests of the audit: daemons whose entries are read and checked against docs/AUDIT.md."""
 
+import json
 import os
 import shutil
 import socket
@@ -48,6 +49,12 @@ OPTIONAL_OF = {
     "close": {**OPTIONAL, "ASOCK_PROTOCOL": str, "ASOCK_REASON": str},
     "lost": {},
 }
+
+
+def read_entries(path):
+    """Those of an audit's file. The last line may still be on its way: it is left out until it is whole."""
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.endswith("\n")]
 
 
 def numbers(fields):

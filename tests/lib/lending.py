@@ -2,13 +2,13 @@
 """For tests of sockets that are lent to their client: a daemon whose policy lends, and how to ask it."""
 
 import ctypes
-import json
 import os
 import socket
 import struct
 import tempfile
 
 from asockd import NOBODY, Daemon, DaemonTest
+from audited import read_entries
 from wire import DEADLINE, endpoint, pb, request
 
 UNSPEC = struct.pack("=H14x", socket.AF_UNSPEC)
@@ -114,8 +114,7 @@ class Lending(DaemonTest):
         return next(r for r in wire.inspect(list=pb.List()) if r["socket"] == number)
 
     def entries(self, event):
-        with open(self.audit, encoding="utf-8") as file:
-            return [entry for entry in map(json.loads, file) if entry["ASOCK_EVENT"] == event]
+        return [entry for entry in read_entries(self.audit) if entry["ASOCK_EVENT"] == event]
 
     def wait_entry(self, event, **fields):
         """The last such entry; it may not be written yet."""
