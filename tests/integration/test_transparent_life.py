@@ -83,9 +83,11 @@ while True:
         self.assertEqual(program.wait(DEADLINE), 3)
 
     def test_a_peer_that_does_not_read_is_left_by_a_signal(self):
+        """What it has sent fits into the buffers on the way, but not into those of the peer and of the daemon's socket."""
+        network.set_tcp_buffers(self, "4096 4096 8192")
         listener = self.hold(socket.create_server((network.OWN4, 0)))
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # what was sent does not fit
-        program = self.start(sys.executable, "-c", PRELUDE + SEND_AND_END, str(listener.getsockname()[1]), network.OWN4)
+        code = "sock = socket.create_connection((args[1], int(args[0])))\nsock.sendall(bytes(1 << 16))\nos._exit(3)"
+        program = self.start(sys.executable, "-c", PRELUDE + code, str(listener.getsockname()[1]), network.OWN4)
         self.accept(listener)
         asockctl.wait_for_child(program)
         self.daemon.wait(lambda: not asockctl.catches(program, signal.SIGTERM))

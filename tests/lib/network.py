@@ -71,6 +71,20 @@ def write(path, text):
         stream.write(text)
 
 
+def set_tcp_buffers(test, sizes):
+    """The least, the first and the largest size of a TCP socket's buffers here, while the test runs."""
+    for name in ("tcp_rmem", "tcp_wmem"):
+        path = f"/proc/sys/net/ipv4/{name}"
+        with open(path, "r+", encoding="ascii") as file:
+            test.addCleanup(_write, path, file.read())
+        _write(path, sizes)
+
+
+def _write(path, text):
+    with open(path, "w", encoding="ascii") as stream:
+        stream.write(text)
+
+
 def half_open():
     """Connects of this network that were not answered yet."""
     count = 0
