@@ -144,12 +144,14 @@ static void hear(int control)
 static _Noreturn void run_command(int control, char **args)
 {
     struct network_problem why;
+    int outside = network_watch_outside(&why);
 
+    need(outside < 0 ? -1 : 0, &why);
     if (unshare(CLONE_NEWNET) < 0)
         fail("cannot create a network namespace");
     say(control);
     hear(control);
-    need(network_make_inside(&why), &why);
+    need(network_make_inside(outside, &why), &why);
     execvp(args[0], args);
     fail("%s", args[0]);
 }

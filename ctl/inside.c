@@ -114,8 +114,11 @@ static void drop_rights(const struct inside *inside)
 static void make_namespaces(const struct inside *inside)
 {
     struct network_problem why;
+    int outside = network_watch_outside(&why);
     char go;
 
+    if (outside < 0)
+        give_up(inside, why.what, why.error);
     if (unshare(CLONE_NEWNS) < 0)
         give_up(inside, "create a mount namespace", errno);
     if (unshare(CLONE_NEWNET) < 0)
@@ -123,7 +126,7 @@ static void make_namespaces(const struct inside *inside)
     tell_namespace(inside);
     if (recv(inside->control, &go, 1, 0) != 1)
         _exit(EXIT_OWN);
-    if (network_make_inside(&why) < 0 || mounts_make(inside->socket, &why) < 0)
+    if (network_make_inside(outside, &why) < 0 || mounts_make(inside->socket, &why) < 0)
         give_up(inside, why.what, why.error);
 }
 

@@ -13,8 +13,10 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MESSAGE_MAX 1024u
@@ -142,6 +144,18 @@ int netlink_open(int *ret)
     return 0;
 }
 
+int netlink_watch(int *ret)
+{
+    const struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
+    int r = netlink_open(ret);
+
+    if (r == 0 && bind(*ret, (const struct sockaddr *)&address, sizeof(address)) < 0) {
+        r = -errno;
+        close(*ret);
+    }
+    return r;
+}
+
 static void put_link(struct message *message, const char *name, const uint8_t mac[6], uint32_t mtu)
 {
     put_text(message, IFLA_IFNAME, name);
@@ -185,6 +199,71 @@ int netlink_set_up(int fd, const char *dev)
     link.ifi_index = (int)index;
     start(&message, RTM_NEWLINK, 0, &link, sizeof(link));
     return talk(fd, &message);
+}
+
+/* Of a message about a device. */
+static bool has_name(const char *message, size_t len, const char *dev)
+{
+    size_t at = NLMSG_SPACE(sizeof(struct ifinfomsg)), size = strlen(dev) + 1;
+    struct rtattr attribute;
+
+    for (; at + sizeof(attribute) <= len; at += RTA_ALIGN(attribute.rta_len)) {
+        memcpy(&attribute, message + at, sizeof(attribute));
+        if (attribute.rta_len < sizeof(attribute) || attribute.rta_len > len - at)
+            return false;
+        if (attribute.rta_type == IFLA_IFNAME)
+            return RTA_PAYLOAD(&attribute) >= size &&
+                   memcmp(message + at + RTA_LENGTH(0), dev, size) == 0;
+    }
+    return false;
+}
+
+/* 1: the device sends; 0: that is not what the message says; or a negative errno. */
+static int read_running(const char *message, size_t len, const char *dev)
+{
+    const struct nlmsghdr *head = (const void *)message;
+    const struct ifinfomsg *link = NLMSG_DATA(head);
+    const struct nlmsgerr *error = NLMSG_DATA(head);
+
+    if (len >= NLMSG_LENGTH(sizeof(*error)) && head->nlmsg_type == NLMSG_ERROR)
+        return error->error;
+    return len >= NLMSG_LENGTH(sizeof(*link)) && head->nlmsg_type == RTM_NEWLINK &&
+           link->ifi_flags & IFF_RUNNING && has_name(message, len, dev);
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int netlink_await_running(int fd, const char *dev, int ms)
+{
+    _Alignas(struct nlmsghdr) char answer[MESSAGE_MAX * 8];
+    const struct ifinfomsg link = {0};
+    int64_t end = now_ms() + ms, left = ms;
+    struct message message;
+    int r = 0;
+
+    /* A kernel of 6.8 or later does the task's work before it answers. */
+    start(&message, RTM_GETLINK, 0, &link, sizeof(link));
+    put_text(&message, IFLA_IFNAME, dev);
+    head_of(&message)->nlmsg_len = message.len;
+    if (send(fd, message.data, message.len, 0) < 0)
+        return -errno;
+    while (r == 0) {
+        struct pollfd pollfd = {.fd = fd, .events = POLLIN};
+        ssize_t n = poll(&pollfd, 1, (int)left) > 0 ? recv(fd, answer, sizeof(answer), 0) : 0;
+
+        if (n > 0)
+            r = read_running(answer, (size_t)n, dev);
+        left = end - now_ms();
+        if (r == 0 && left <= 0)
+            return -ETIMEDOUT;
+    }
+    return r < 0 ? r : 0;
 }
 
 int netlink_no_ipv6_address(int fd, const char *dev)

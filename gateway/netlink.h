@@ -37,11 +37,19 @@ struct netlink_route {
 bool prefix_parse(const char *text, uint8_t len, struct prefix *ret);
 
 int netlink_open(int *ret);
+/* For netlink_await_running() alone: the kernel reports every change of a device there. */
+int netlink_watch(int *ret);
 
 /* A pair of devices, the second one in the network namespace of that process. */
 int netlink_add_veth(int fd, const char *name, const uint8_t mac[6], const char *peer,
                      const uint8_t peer_mac[6], pid_t peer_of, uint32_t mtu);
 int netlink_set_up(int fd, const char *dev);
+/*
+ * Until the device of this name sends. Where the end of a cable was set up first, and then the
+ * other one, a task of the kernel starts it later, and what it is to send before that is lost.
+ * -ETIMEDOUT: not within so many milliseconds.
+ */
+int netlink_await_running(int fd, const char *dev, int ms);
 /*
  * None that it makes itself when it is set up: its network would be a way past the default route.
  */

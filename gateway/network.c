@@ -33,6 +33,7 @@
 #define PRIORITY_LOOPBACK 100
 #define PRIORITY_PORT 1000
 #define BACKLOG 4096
+#define CABLE_MS 5000           /* longer than that only if the kernel's tasks get no processor */
 #define NAME_SERVER 0xc6120001u /* NETWORK_NAME_SERVER */
 
 static const uint8_t outside_mac[6] = {2, 'a', 's', 'o', 'c', 1};
@@ -348,7 +349,14 @@ static int route_inside(int netlink, const struct ends *ends)
     return r < 0 ? r : netlink_add_route(netlink, &all);
 }
 
-int network_make_inside(struct network_problem *why)
+int network_watch_outside(struct network_problem *why)
+{
+    int fd, r = netlink_watch(&fd);
+
+    return r < 0 ? fail(why, "open a netlink socket", r) : fd;
+}
+
+static int make_inside(struct network_problem *why)
 {
     int netlink, r = netlink_open(&netlink);
 
@@ -368,6 +376,20 @@ int network_make_inside(struct network_problem *why)
         r = route_inside(netlink, &ends6);
     close(netlink);
     return r < 0 ? fail(why, "set up the command's network", r) : 0;
+}
+
+/*
+ * The other end was set up first, so it starts some time after this one. Until then the answers to
+ * the command's first packets would be lost: to a SYN it comes a second later, to a datagram never.
+ */
+int network_make_inside(int outside, struct network_problem *why)
+{
+    int r = make_inside(why);
+
+    if (r == 0)
+        (void)netlink_await_running(outside, OUTSIDE, CABLE_MS);
+    close(outside);
+    return r;
 }
 
 /* ---- ports ---- */

@@ -38,8 +38,16 @@ struct network_problem {
 int network_unshare(struct network_problem *why);
 /* The other end of the cable goes to the network namespace of that process. */
 int network_make_outside(pid_t command, struct network *ret, struct network_problem *why);
-/* In the command's network namespace, once it has the cable. */
-int network_make_inside(struct network_problem *why);
+/*
+ * In the gateway's network namespace, by the process that will be in the command's. Returns a
+ * descriptor for network_make_inside(), or -1.
+ */
+int network_watch_outside(struct network_problem *why);
+/*
+ * In the command's network namespace, once it has the cable. Waits until answers come through it,
+ * for some seconds at most. Closes the descriptor.
+ */
+int network_make_inside(int outside, struct network_problem *why);
 /*
  * For network_socket_inside(). inside: a descriptor of the command's network namespace, which stays
  * the caller's.

@@ -57,11 +57,20 @@ def enter():
     for link in ("out", "nowhere"):
         run("sysctl", "-q", f"net.ipv6.conf.{link}.router_solicitations=0")
         run("ip", "link", "set", link, "up")
+    _await_running("out")
     run("ip", "address", "add", OWN4 + "/24", "dev", "out")
     run("ip", "address", "add", OWN6 + "/64", "dev", "out", "nodad")
     for address in (SILENT4, SILENT6):
         run("ip", "neighbour", "add", address, "lladdr", "02:00:00:00:00:66", "nud", "permanent",
             "dev", "out")
+
+
+def _await_running(link):
+    """The other end of the cable was set up behind it: a task of the kernel starts it later, and what is sent before is lost."""
+    limit = time.monotonic() + DEADLINE
+    while "state UP" not in subprocess.run(("ip", "-o", "link", "show", link), check=True, capture_output=True, text=True).stdout:
+        assert time.monotonic() < limit, f"{link} does not start"
+        select.select([], [], [], 0.01)
 
 
 def write(path, text):
