@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define MESSAGE_MAX 1024u
+#define OPERSTATE_UP 6 /* IF_OPER_UP of linux/if.h, which collides with net/if.h */
 
 struct message {
     _Alignas(struct nlmsghdr) char data[MESSAGE_MAX];
@@ -201,34 +202,55 @@ int netlink_set_up(int fd, const char *dev)
     return talk(fd, &message);
 }
 
-/* Of a message about a device. */
-static bool has_name(const char *message, size_t len, const char *dev)
+/*
+ * Whether a message about a device has this name, and says that the device sends. IFF_RUNNING does
+ * not: a new device has it before the kernel has looked whether its cable leads anywhere.
+ */
+static bool is_up(const char *message, size_t len, const char *dev)
 {
     size_t at = NLMSG_SPACE(sizeof(struct ifinfomsg)), size = strlen(dev) + 1;
+    bool has_name = false, sends = false;
     struct rtattr attribute;
 
     for (; at + sizeof(attribute) <= len; at += RTA_ALIGN(attribute.rta_len)) {
+        const char *value = message + at + RTA_LENGTH(0);
+
         memcpy(&attribute, message + at, sizeof(attribute));
         if (attribute.rta_len < sizeof(attribute) || attribute.rta_len > len - at)
             return false;
         if (attribute.rta_type == IFLA_IFNAME)
-            return RTA_PAYLOAD(&attribute) >= size &&
-                   memcmp(message + at + RTA_LENGTH(0), dev, size) == 0;
+            has_name = RTA_PAYLOAD(&attribute) >= size && memcmp(value, dev, size) == 0;
+        else if (attribute.rta_type == IFLA_OPERSTATE)
+            sends = RTA_PAYLOAD(&attribute) >= 1 && *value == OPERSTATE_UP;
     }
-    return false;
+    return has_name && sends;
 }
 
 /* 1: the device sends; 0: that is not what the message says; or a negative errno. */
-static int read_running(const char *message, size_t len, const char *dev)
+static int read_up(const char *message, size_t len, const char *dev)
 {
     const struct nlmsghdr *head = (const void *)message;
-    const struct ifinfomsg *link = NLMSG_DATA(head);
     const struct nlmsgerr *error = NLMSG_DATA(head);
 
     if (len >= NLMSG_LENGTH(sizeof(*error)) && head->nlmsg_type == NLMSG_ERROR)
         return error->error;
-    return len >= NLMSG_LENGTH(sizeof(*link)) && head->nlmsg_type == RTM_NEWLINK &&
-           link->ifi_flags & IFF_RUNNING && has_name(message, len, dev);
+    return len >= sizeof(*head) && head->nlmsg_type == RTM_NEWLINK && is_up(message, len, dev);
+}
+
+/* A kernel of 6.8 or later does the work that the device waits for before it answers. */
+static int ask_for_link(int fd, const char *dev)
+{
+    const struct ifinfomsg link = {0};
+    struct message message;
+    ssize_t n;
+
+    start(&message, RTM_GETLINK, 0, &link, sizeof(link));
+    put_text(&message, IFLA_IFNAME, dev);
+    head_of(&message)->nlmsg_len = message.len;
+    do
+        n = send(fd, message.data, message.len, 0);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : 0;
 }
 
 static int64_t now_ms(void)
@@ -239,29 +261,32 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-int netlink_await_running(int fd, const char *dev, int ms)
+int netlink_await_up(int fd, const char *dev, unsigned int ms)
 {
-    _Alignas(struct nlmsghdr) char answer[MESSAGE_MAX * 8];
-    const struct ifinfomsg link = {0};
-    int64_t end = now_ms() + ms, left = ms;
-    struct message message;
+    _Alignas(struct nlmsghdr) char message[MESSAGE_MAX * 8];
+    struct pollfd pollfd = {.fd = fd, .events = POLLIN};
+    int64_t end = now_ms() + ms, left;
+    bool has_asked = false;
     int r = 0;
 
-    /* A kernel of 6.8 or later does the task's work before it answers. */
-    start(&message, RTM_GETLINK, 0, &link, sizeof(link));
-    put_text(&message, IFLA_IFNAME, dev);
-    head_of(&message)->nlmsg_len = message.len;
-    if (send(fd, message.data, message.len, 0) < 0)
-        return -errno;
     while (r == 0) {
-        struct pollfd pollfd = {.fd = fd, .events = POLLIN};
-        ssize_t n = poll(&pollfd, 1, (int)left) > 0 ? recv(fd, answer, sizeof(answer), 0) : 0;
+        ssize_t n = recv(fd, message, sizeof(message), MSG_DONTWAIT);
 
-        if (n > 0)
-            r = read_running(answer, (size_t)n, dev);
-        left = end - now_ms();
-        if (r == 0 && left <= 0)
-            return -ETIMEDOUT;
+        if (n > 0) {
+            r = read_up(message, (size_t)n, dev);
+        } else if (n < 0 && errno == ENOBUFS) {
+            has_asked = false; /* messages are lost; more will be until all are read */
+        } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+            return n == 0 ? -ECONNRESET : -errno;
+        } else if (!has_asked) {
+            r = ask_for_link(fd, dev);
+            has_asked = true;
+        } else {
+            left = end - now_ms();
+            if (left <= 0)
+                return -ETIMEDOUT;
+            (void)poll(&pollfd, 1, (int)left);
+        }
     }
     return r < 0 ? r : 0;
 }

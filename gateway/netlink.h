@@ -37,7 +37,7 @@ struct netlink_route {
 bool prefix_parse(const char *text, uint8_t len, struct prefix *ret);
 
 int netlink_open(int *ret);
-/* For netlink_await_running() alone: the kernel reports every change of a device there. */
+/* For netlink_await_up() alone: the kernel reports every change of a device there. */
 int netlink_watch(int *ret);
 
 /* A pair of devices, the second one in the network namespace of that process. */
@@ -49,7 +49,7 @@ int netlink_set_up(int fd, const char *dev);
  * other one, a task of the kernel starts it later, and what it is to send before that is lost.
  * -ETIMEDOUT: not within so many milliseconds.
  */
-int netlink_await_running(int fd, const char *dev, int ms);
+int netlink_await_up(int fd, const char *dev, unsigned int ms);
 /*
  * None that it makes itself when it is set up: its network would be a way past the default route.
  */

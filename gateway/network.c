@@ -387,7 +387,7 @@ int network_make_inside(int outside, struct network_problem *why)
     int r = make_inside(why);
 
     if (r == 0)
-        (void)netlink_await_running(outside, OUTSIDE, CABLE_MS);
+        (void)netlink_await_up(outside, OUTSIDE, CABLE_MS);
     close(outside);
     return r;
 }
