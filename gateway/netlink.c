@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <linux/fib_rules.h>
 #include <linux/if_link.h>
 #include <linux/netlink.h>
@@ -245,6 +246,7 @@ static int ask_for_link(int fd, const char *dev)
     ssize_t n;
 
     start(&message, RTM_GETLINK, 0, &link, sizeof(link));
+    head_of(&message)->nlmsg_flags = NLM_F_REQUEST; /* the answer is enough, and has room */
     put_text(&message, IFLA_IFNAME, dev);
     head_of(&message)->nlmsg_len = message.len;
     do
@@ -285,7 +287,7 @@ int netlink_await_up(int fd, const char *dev, unsigned int ms)
             left = end - now_ms();
             if (left <= 0)
                 return -ETIMEDOUT;
-            (void)poll(&pollfd, 1, (int)left);
+            (void)poll(&pollfd, 1, left < INT_MAX ? (int)left : INT_MAX);
         }
     }
     return r < 0 ? r : 0;

@@ -15,6 +15,7 @@ tests_unit_test_gateway_unit_LDFLAGS = $(AM_LDFLAGS) -no-install
 unit_tests += tests/unit/test_gateway_netlink.unit
 tests_unit_test_gateway_netlink_unit_SOURCES = tests/unit/test_gateway_netlink.c
 tests_unit_test_gateway_netlink_unit_LDADD = libgateway.la $(SUITE_LIBS)
+tests_unit_test_gateway_netlink_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=poll
 unit_tests += tests/unit/test_gateway_packets.unit
 tests_unit_test_gateway_packets_unit_SOURCES = tests/unit/test_gateway_packets.c
 tests_unit_test_gateway_packets_unit_LDADD = libgateway.la $(SUITE_LIBS)
