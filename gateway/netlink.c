@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A message is put together in a buffer that is larger than any of them, and answered by an error
- * code, 0 for success.
+ * code, 0 for success. Only a question about a device is answered by a message like those that
+ * report its changes.
  */
 #include "gateway/netlink.h"
 

@@ -4,7 +4,8 @@
 
 /*
  * Links, addresses, routes, neighbours and rules of the network namespace that the socket was made
- * in. Each call waits for the kernel's answer, which is there at once. 0 or a negative errno.
+ * in. Each call waits for the kernel's answer, which is there at once; netlink_await_up() alone
+ * waits longer. 0 or a negative errno.
  */
 #include <netinet/in.h>
 #include <stdbool.h>
