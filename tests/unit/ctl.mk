@@ -15,7 +15,8 @@ tests_unit_test_gateway_unit_LDFLAGS = $(AM_LDFLAGS) -no-install
 unit_tests += tests/unit/test_gateway_netlink.unit
 tests_unit_test_gateway_netlink_unit_SOURCES = tests/unit/test_gateway_netlink.c
 tests_unit_test_gateway_netlink_unit_LDADD = libgateway.la $(SUITE_LIBS)
-tests_unit_test_gateway_netlink_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=poll
+tests_unit_test_gateway_netlink_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=poll -Wl,--wrap=netlink_await_up
+
 unit_tests += tests/unit/test_gateway_packets.unit
 tests_unit_test_gateway_packets_unit_SOURCES = tests/unit/test_gateway_packets.c
 tests_unit_test_gateway_packets_unit_LDADD = libgateway.la $(SUITE_LIBS)

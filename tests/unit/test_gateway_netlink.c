@@ -2,6 +2,7 @@
 /* A cable in a network of the test's own: when its ends send. */
 #include "tests/lib/suite.h"
 #include "gateway/netlink.h"
+#include "gateway/network.h"
 
 #include <errno.h>
 #include <linux/rtnetlink.h>
@@ -86,6 +87,39 @@ START_TEST(test_a_device_that_is_not_there_is_not_waited_for)
 {
     NEEDS_NETWORK();
     ck_assert_int_eq(netlink_await_up(watch, "neither", DEADLINE_MS), -ENODEV);
+}
+END_TEST
+
+/* Which device was waited for last, and with which result. */
+static const char *awaited;
+static int awaited_result;
+
+int __real_netlink_await_up(int fd, const char *dev, unsigned int ms);
+int __wrap_netlink_await_up(int fd, const char *dev, unsigned int ms);
+
+int __wrap_netlink_await_up(int fd, const char *dev, unsigned int ms)
+{
+    awaited = dev;
+    awaited_result = __real_netlink_await_up(fd, dev, ms);
+    return awaited_result;
+}
+
+/* Both ends are in one network here. */
+START_TEST(test_the_commands_network_has_answers_when_it_is_made)
+{
+    static const uint8_t outside[6] = {2, 0, 0, 0, 0, 3}, inside[6] = {2, 0, 0, 0, 0, 4};
+    struct network_problem why;
+    int fd;
+
+    NEEDS_NETWORK();
+    fd = network_watch_outside(&why);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(netlink_add_veth(netlink, "cable0", outside, "cable1", inside, getpid(), 1500),
+                     0);
+    ck_assert_int_eq(netlink_set_up(netlink, "cable0"), 0);
+    ck_assert_int_eq(network_make_inside(fd, &why), 0);
+    ck_assert_str_eq(awaited, "cable0");
+    ck_assert_int_eq(awaited_result, 0);
 }
 END_TEST
 
