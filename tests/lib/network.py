@@ -76,15 +76,14 @@ def _await_running(link):
 def write(path, text):
     """/etc/hosts or /etc/resolv.conf of this network, in place."""
     assert path in _files
-    with open(path, "w", encoding="ascii") as stream:
-        stream.write(text)
+    _write(path, text)
 
 
 def set_tcp_buffers(test, sizes):
     """The least, the first and the largest size of a TCP socket's buffers here, while the test runs."""
     for name in ("tcp_rmem", "tcp_wmem"):
         path = f"/proc/sys/net/ipv4/{name}"
-        with open(path, "r+", encoding="ascii") as file:
+        with open(path, encoding="ascii") as file:
             test.addCleanup(_write, path, file.read())
         _write(path, sizes)
 

@@ -440,8 +440,10 @@ static void peer_writes(struct tcp *tcp)
         tcp->due = sim.now_ns;
 }
 
-/* Slow with much, too, but not so slow that there are more steps than a program may take: not with
-   what waits, nor with all that comes through a small buffer. */
+/*
+ * Slow with much, too, but not so slow that there are more steps than a program may take: not with
+ * what waits, nor with all that comes through a small buffer.
+ */
 #define PEER_STEPS 256u
 #define PEER_STEPS_ALL 4096u
 

@@ -93,8 +93,8 @@ void parts_fill_format_5(struct parts *p); /* behind that */
 #define PARTS_ADDRESS "\177\123\103\2"
 #define PARTS_PORT 20083
 void parts_write(struct parts *p, struct state_writer *w);
-void parts_write_ended(struct parts *p,
-                       struct state_writer *w); /* instead: its session has ended */
+/* Instead: its session has ended. */
+void parts_write_ended(struct parts *p, struct state_writer *w);
 void parts_add(struct state_writer *w, Asockd__State__Record__KindCase kind, void *what);
 
 struct taker {
