@@ -163,7 +163,7 @@
  * reported while it is still in the processor's cache.
  */
 #define SHOT_SLICES 16u
-/* Likewise receives of at most so many bytes each: a larger one is worth a call of its own. */
+/* Likewise receives. Of ordinary memory they have at most so many bytes each. */
 #define RECEIVES_TOGETHER 16u
 #define RECEIVE_SMALL 8192u
 

@@ -159,23 +159,30 @@ static int read_some(struct op *op)
 
 /* ---- several with one call ---- */
 
-static bool is_small(const struct op *op)
+/* Of ordinary memory a large one is worth a call of its own. By reference: into one piece. */
+static bool may_share_call(const struct op *op)
 {
-    return op->class == &receive_class && !op->is_reference && op->receive_flags == 0 &&
-           op->bytes == 0 && op->is_counted && op_receive_length(op) > 0 &&
-           op_receive_length(op) <= RECEIVE_SMALL;
+    uint64_t length = op_receive_length(op);
+
+    if (op->class != &receive_class || op->receive_flags != 0 || op->bytes > 0 || !op->is_counted)
+        return false;
+    if (op->is_reference)
+        return length > 0 && op->slices.count == 1;
+    return length > 0 && length <= RECEIVE_SMALL;
 }
 
-/* How many of the first receives may be filled by one call, and their bytes. */
+/* How many of the first receives, of one kind, may be filled by one call, and their bytes. */
 static unsigned int count_together(const struct sock *sock, size_t *ret_bytes)
 {
+    bool is_reference = ring_first(&sock->receives, struct op, node)->is_reference;
     unsigned int count = 0;
 
     *ret_bytes = 0;
     ring_for_each (&sock->receives, it) {
         const struct op *op = container_of(it, struct op, node);
 
-        if (count == RECEIVES_TOGETHER || !is_small(op))
+        if (count == RECEIVES_TOGETHER || !may_share_call(op) || op->is_reference != is_reference ||
+            op_receive_length(op) > STEP_BYTES - *ret_bytes)
             break;
         *ret_bytes += op_receive_length(op);
         count++;
@@ -237,14 +244,6 @@ static int read_together(struct op *op, unsigned int count, size_t bytes)
     return 1;
 }
 
-static int read_first(struct op *op)
-{
-    size_t bytes;
-    unsigned int count = count_together(op->sock, &bytes);
-
-    return count > 1 ? read_together(op, count, bytes) : read_some(op);
-}
-
 /* ---- by reference ---- */
 
 /* Bytes, 0 at the end of the stream, -errno; of -EFAULT the op has ended. */
@@ -288,6 +287,52 @@ static int read_reference(struct op *op)
     return 1;
 }
 
+/* Several with one call. Where their bytes go: */
+static void lay_out_references(const struct sock *sock, unsigned int count, struct iovec *iov)
+{
+    const struct list *it = sock->receives.first;
+
+    for (unsigned int i = 0; i < count; i++, it = it->next) {
+        uint64_t room;
+
+        slices_gather(&container_of(it, struct op, node)->slices, &iov[i], 1, &room);
+    }
+}
+
+static int read_references(struct op *op, unsigned int count, size_t bytes)
+{
+    struct iovec iov[RECEIVES_TOGETHER];
+    struct sock *sock = op->sock;
+    ssize_t n;
+
+    lay_out_references(sock, count, iov);
+    n = netsock_receive_list(&sock->ns, iov, (int)count, 0);
+    if (n == -EFAULT)
+        return read_reference(op); /* perhaps only another one has nothing behind it */
+    if (n <= 0)
+        return ended(op, n);
+    count_in(sock, (size_t)n);
+    if ((size_t)n < bytes)
+        sock->wants_read = true;
+    for (const struct iovec *next = iov; n > 0; next++) {
+        op = ring_first(&sock->receives, struct op, node);
+        op->bytes = (size_t)n < next->iov_len ? (size_t)n : next->iov_len;
+        n -= (ssize_t)op->bytes;
+        complete(op, ERR_SUCCESS);
+    }
+    return 1;
+}
+
+static int read_first(struct op *op)
+{
+    size_t bytes;
+    unsigned int count = count_together(op->sock, &bytes);
+
+    if (op->is_reference)
+        return count > 1 ? read_references(op, count, bytes) : read_reference(op);
+    return count > 1 ? read_together(op, count, bytes) : read_some(op);
+}
+
 static int receive_step(struct op *op)
 {
     struct sock *sock = op->sock;
@@ -302,7 +347,7 @@ static int receive_step(struct op *op)
     if (op_receive_length(op) == 0)
         return probe(op);
     do {
-        r = op->is_reference ? read_reference(op) : read_first(op);
+        r = read_first(op);
     } while (r == 2);
     return r;
 }
@@ -456,7 +501,7 @@ int verb_receive(struct op *op, const struct call *call)
     op->receive_flags = (uint8_t)r->receive.flags;
     if (op->sock->receive_side != SIDE_OPEN)
         op->sock->wants_read = false;
-    else if (is_small(op) && latency_gathers_receives(op, call->payload))
+    else if (may_share_call(op) && latency_gathers_receives(op, call->payload))
         op->session->reads_of = op->sock;
     sock_queue_receive(op->sock, op, r->timeout_ms);
     return 0;

@@ -2,12 +2,14 @@
 /* Receives of one socket that arrive together, with what is there and what comes. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "daemon/core/limits.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
+#include "daemon/wire/shm_buffer.h"
 #include "proto/errors.h"
 #include "tests/lib/suite.h"
 #include "tests/unit/daemon_session.h"
@@ -24,6 +26,7 @@ static size_t batch_len;
 static uint64_t tokens[REQUESTS];
 static unsigned int asked, ended;
 static unsigned int calls; /* that read from the network */
+static size_t most;        /* that one of them asked for */
 
 static void count_call(int fd)
 {
@@ -47,7 +50,13 @@ ssize_t __wrap_recv(int fd, void *to, size_t len, int flags)
 
 ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags)
 {
+    size_t asked_for = 0;
+
     count_call(fd);
+    for (size_t i = 0; i < msg->msg_iovlen; i++)
+        asked_for += msg->msg_iov[i].iov_len;
+    if (asked_for > most)
+        most = asked_for;
     return __real_recvmsg(fd, msg, flags);
 }
 
@@ -65,6 +74,7 @@ static void teardown(void)
     core_free(core);
     sent = taken = batch_len = 0;
     asked = ended = calls = 0;
+    most = 0;
 }
 
 TEST_FIXTURE(setup, teardown);
@@ -294,5 +304,156 @@ START_TEST(test_s32_the_end_comes_behind_the_bytes)
         ck_assert_uint_eq(reply.flags, REPLY_END_OF_STREAM);
         ck_assert_uint_eq(len, 0);
     }
+}
+END_TEST
+
+/* ---- by reference ---- */
+
+/* What a receive has of the buffer, and the most pieces of it. */
+#define PLACE 8192u
+#define SEGMENTS 2u
+
+static struct shm_buffer *buffer_of(uint64_t length)
+{
+    struct request request = {.verb = VERB_REGISTER, .reg = {.length = length}};
+    struct reply reply = core_completion(core, core_request(core, &request, NULL, 0));
+
+    ck_assert_uint_eq(reply.error, ERR_SUCCESS);
+    return session_buffer(core->session, reply.segment.buffer)->shm;
+}
+
+/* Each has a place of its own. */
+static void ask_into(const struct shm_buffer *shm, const uint64_t *lengths, uint32_t count)
+{
+    struct segment segments[SEGMENTS];
+    struct request request = {.verb = VERB_RECEIVE, .socket = 1};
+
+    for (uint32_t i = 0; i < count; i++)
+        segments[i] = (struct segment){shm->id, PLACE * asked + i * PLACE / SEGMENTS, lengths[i]};
+    request.receive.segments = (struct segments){segments, count};
+    tokens[asked++] = add(&request);
+}
+
+static void expect_in(const struct shm_buffer *shm, uint32_t error, size_t len)
+{
+    const uint8_t *payload;
+    struct reply reply;
+    size_t payload_len;
+
+    ck_assert(core_reply(core, &reply, &payload, &payload_len));
+    ck_assert_uint_eq(reply.op, tokens[ended]);
+    ck_assert_uint_eq(reply.error, error);
+    ck_assert_uint_eq(reply.bytes, len);
+    ck_assert_mem_eq(shm->at + PLACE * ended, data + taken, len);
+    taken += len;
+    ended++;
+}
+
+START_TEST(test_receives_by_reference_are_filled_with_one_call)
+{
+    struct shm_buffer *shm = buffer_of((1 + RECEIVES_TOGETHER) * PLACE);
+
+    peer_sends(1700);
+    for (unsigned int i = 0; i < 1 + RECEIVES_TOGETHER; i++)
+        ask_into(shm, (uint64_t[]){100}, 1);
+    leave();
+    for (unsigned int i = 0; i < 1 + RECEIVES_TOGETHER; i++)
+        expect_in(shm, ERR_SUCCESS, 100);
+    ck_assert_uint_eq(calls, 2);
+}
+END_TEST
+
+/* However large the receives are, others have their turn. */
+START_TEST(test_s52_one_call_fills_no_more_than_a_step)
+{
+    struct shm_buffer *shm = buffer_of(REQUESTS * PLACE);
+
+    peer_sends(BYTES);
+    for (unsigned int i = 0; i < 12; i++)
+        ask_into(shm, (uint64_t[]){12 * PLACE}, 1);
+    leave();
+    ck_assert_uint_gt(most, 12 * PLACE);
+    ck_assert_uint_le(most, STEP_BYTES);
+}
+END_TEST
+
+START_TEST(test_s34_receives_by_reference_share_what_comes)
+{
+    struct shm_buffer *shm = buffer_of(REQUESTS * PLACE);
+
+    for (unsigned int i = 0; i < REQUESTS; i++)
+        ask_into(shm, (uint64_t[]){1 + i}, 1);
+    leave();
+    peer_sends(500);
+    core_settle(core);
+    for (unsigned int i = 0; taken < 500; i++)
+        expect_in(shm, ERR_SUCCESS, sent - taken < 1 + i ? sent - taken : 1 + i);
+    expect_none();
+}
+END_TEST
+
+/* Into the client's memory, into several pieces of it, and through the socket. */
+START_TEST(test_s34_receives_of_both_kinds_keep_their_order)
+{
+    struct shm_buffer *shm = buffer_of(REQUESTS * PLACE);
+
+    peer_sends(10000);
+    ask(10, 0);
+    ask_into(shm, (uint64_t[]){100}, 1);
+    ask_into(shm, (uint64_t[]){200}, 1);
+    ask(20, 0);
+    ask(30, 0);
+    ask_into(shm, (uint64_t[]){300}, 1);
+    ask_into(shm, (uint64_t[]){RECEIVE_SMALL / 2, 0}, 2);
+    ask_into(shm, (uint64_t[]){400}, 1);
+    leave();
+    expect(10);
+    expect_in(shm, ERR_SUCCESS, 100);
+    expect_in(shm, ERR_SUCCESS, 200);
+    expect(20);
+    expect(30);
+    expect_in(shm, ERR_SUCCESS, 300);
+    expect_in(shm, ERR_SUCCESS, RECEIVE_SMALL / 2);
+    expect_in(shm, ERR_SUCCESS, 400);
+}
+END_TEST
+
+/* Those before it are filled, and those behind it have what it would have had. */
+START_TEST(test_s14_a_receive_without_a_page_between_others_ends_alone)
+{
+    struct shm_buffer *shm = buffer_of(3 * PLACE), *missing = buffer_of(3 * PLACE);
+
+    ck_assert_int_eq(mprotect(missing->at, missing->length, PROT_NONE), 0);
+    ask_into(shm, (uint64_t[]){100}, 1);
+    ask_into(missing, (uint64_t[]){100}, 1);
+    ask_into(shm, (uint64_t[]){100}, 1);
+    leave();
+    peer_sends(200);
+    core_settle(core);
+    expect_in(shm, ERR_SUCCESS, 100);
+    expect_in(shm, ERR_FAULT, 0);
+    expect_in(shm, ERR_SUCCESS, 100);
+    ck_assert_int_eq(mprotect(missing->at, missing->length, PROT_READ | PROT_WRITE), 0);
+}
+END_TEST
+
+START_TEST(test_s32_the_end_comes_behind_the_bytes_by_reference)
+{
+    struct shm_buffer *shm = buffer_of(REQUESTS * PLACE);
+    const uint8_t *payload;
+    struct reply reply;
+    size_t len;
+
+    for (unsigned int i = 0; i < 3; i++)
+        ask_into(shm, (uint64_t[]){100}, 1);
+    leave();
+    peer_sends(150);
+    shutdown(peer, SHUT_WR);
+    core_settle(core);
+    expect_in(shm, ERR_SUCCESS, 100);
+    expect_in(shm, ERR_SUCCESS, 50);
+    ck_assert(core_reply(core, &reply, &payload, &len));
+    ck_assert_uint_eq(reply.op, tokens[ended++]);
+    ck_assert_uint_eq(reply.flags, REPLY_END_OF_STREAM);
 }
 END_TEST
