@@ -22,7 +22,7 @@
 #define BLOCK 4096u
 #define SIZE ((size_t)BOUNCE_BLOCKS * BLOCK)
 /* Shorter ones are cheaper through the socket (docs/PERFORMANCE.md). */
-#define BOUNCE_MIN 8192u
+#define BOUNCE_MIN 4096u
 /* Of what the session may have, at most this part. */
 #define PART 8u
 /* So much in large pieces has to have come first. */
