@@ -44,7 +44,7 @@ void netsock_close_lent(int fd)
     interrupt_end();
 }
 
-void netsock_bytes(const struct netsock *ns, uint64_t *ret_in, uint64_t *ret_out)
+bool netsock_bytes(const struct netsock *ns, uint64_t *ret_in, uint64_t *ret_out)
 {
     struct tcp_info info = info_of(ns);
 
@@ -56,6 +56,7 @@ void netsock_bytes(const struct netsock *ns, uint64_t *ret_in, uint64_t *ret_out
      */
     if (*ret_in > 0 && info.tcpi_state >= TIME_WAIT && info.tcpi_state != LISTEN)
         *ret_in -= 1;
+    return info.tcpi_state == TIME_WAIT || info.tcpi_state == CLOSE;
 }
 
 enum netsock_use netsock_use(const struct netsock *ns)

@@ -20,7 +20,7 @@ void netsock_init(struct netsock *ns, void (*event)(struct ev_loop *, struct ev_
     ev_io_init(&ns->io, event, -1, 0);
     ns->io.data = owner;
     ns->fd = -1;
-    ns->is_apart = ns->is_lent = false;
+    ns->is_apart = ns->is_lent = ns->both_ended = false;
     ns->watched_apart = 0;
 }
 
@@ -55,15 +55,18 @@ static void close_descriptor(struct netsock *ns, struct worker *w)
     else
         close(ns->fd);
     ns->fd = -1;
-    ns->is_lent = false;
+    ns->is_lent = ns->both_ended = false;
     w->fds_used--;
 }
 
+/* Of a lent connection that both sides have ended there is nothing to revoke. */
 void netsock_close(struct netsock *ns, struct worker *w)
 {
+    uint64_t in, out;
+
     if (ns->fd < 0)
         return;
-    if (ns->is_lent)
+    if (ns->is_lent && !ns->both_ended && !netsock_bytes(ns, &in, &out))
         netsock_revoke(ns, w);
     else
         close_descriptor(ns, w);
@@ -129,9 +132,12 @@ void netsock_abort(struct netsock *ns, struct worker *w)
 
     if (ns->fd < 0)
         return;
-    if (!ns->is_lent)
-        setsockopt(ns->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-    netsock_close(ns, w);
+    if (ns->is_lent) {
+        netsock_revoke(ns, w);
+        return;
+    }
+    setsockopt(ns->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    close_descriptor(ns, w);
 }
 
 void netsock_expect_data(struct netsock *ns)

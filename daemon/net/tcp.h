@@ -20,7 +20,7 @@
 
 struct policy_egress;
 
-#define NETSOCK_TURN_BITS 27 /* of the worker's turns */
+#define NETSOCK_TURN_BITS 26 /* of the worker's turns */
 
 struct netsock {
     struct ev_io io;                   /* io.data: the owner's */
@@ -29,6 +29,7 @@ struct netsock {
     uint32_t is_polled : 1;     /* it was watched at the end of a turn: the kernel's epoll has it */
     uint32_t is_apart : 1;      /* apart.h watches it, not libev */
     uint32_t is_lent : 1;       /* the client has a descriptor too: netsock_revoke() ends it */
+    uint32_t both_ended : 1;    /* it is lent, and both sides had ended when the kernel was asked */
     uint32_t watched_apart : 2; /* EV_READ, EV_WRITE: the events that apart.h watches for */
 };
 
@@ -49,8 +50,8 @@ int netsock_release(struct netsock *ns, struct worker *w);
 void netsock_adopt(struct netsock *ns, int fd, bool is_polled);
 /*
  * Ends a lent connection for all its holders, which close() alone would not do, and closes the
- * daemon's descriptor. The peer gets RST, unless both sides have sent FIN. netsock_close() and
- * netsock_abort() call it if the socket is_lent.
+ * daemon's descriptor. The peer gets RST, unless both sides have sent FIN. netsock_abort() calls it
+ * if the socket is_lent, and netsock_close() unless both sides have ended.
  */
 void netsock_revoke(struct netsock *ns, struct worker *w);
 void netsock_dissolve(int fd); /* the same; the descriptor stays open */
@@ -146,8 +147,11 @@ int netsock_local(const struct netsock *ns, struct endpoint *ret);
 int netsock_remote(const struct netsock *ns, struct endpoint *ret);
 /* The kernel has an error that no call has returned yet. The error stays there. */
 bool netsock_has_error(const struct netsock *ns);
-/* Bytes received from the peer and sent to it, over a connection that another process uses. */
-void netsock_bytes(const struct netsock *ns, uint64_t *ret_in, uint64_t *ret_out);
+/*
+ * Bytes received from the peer and sent to it, over a connection that another process uses. True:
+ * both sides have ended it, and these are the last ones.
+ */
+bool netsock_bytes(const struct netsock *ns, uint64_t *ret_in, uint64_t *ret_out);
 enum netsock_use {
     NETSOCK_IS_OPEN,
     NETSOCK_HAS_SENT_FIN, /* the client has sent FIN, or the connection is over */

@@ -138,6 +138,9 @@ bool latency_gathers_receives(const struct op *op, const uint8_t *end)
 /* Where epoll has the descriptor, watching costs no call. */
 bool latency_watches_later(const struct sock *sock)
 {
-    return is_on(sock->worker, LATENCY_DRAIN) && !sock->lingers &&
-           !netsock_is_polled(&sock->ns, sock->worker);
+    if (!is_on(sock->worker, LATENCY_DRAIN))
+        return false;
+    if (sock->ns.is_lent)
+        return netsock_watched(&sock->ns) == 0;
+    return !sock->lingers && !netsock_is_polled(&sock->ns, sock->worker);
 }

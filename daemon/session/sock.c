@@ -414,6 +414,13 @@ void sock_update_watch(struct sock *sock)
         netsock_watch(&sock->ns, sock->worker, events);
 }
 
+bool sock_send_end(struct sock *sock)
+{
+    if (!sock->has_sent_end)
+        sock->has_sent_end = netsock_shutdown(&sock->ns, SHUT_WR) == 0;
+    return sock->has_sent_end;
+}
+
 void sock_connect_succeeded(struct sock *sock)
 {
     sock_move(sock, SOCK_CONNECTED);

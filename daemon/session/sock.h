@@ -162,6 +162,8 @@ void sock_wait_room(struct sock *sock);    /* until its session's output has som
 void sock_hung_up(struct netsock *ns);     /* hangup.h's callback */
 /* The watcher follows wants_read, wants_write. */
 void sock_update_watch(struct sock *sock);
+/* FIN, once. False: the kernel says that there is no connection. */
+bool sock_send_end(struct sock *sock);
 
 /* What queues behind the connect may run; or ends. */
 void sock_connect_succeeded(struct sock *sock);

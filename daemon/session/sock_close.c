@@ -311,7 +311,7 @@ static void finish(struct sock *sock, bool abort)
         close_now(sock, true);
         return;
     }
-    netsock_shutdown(&sock->ns, SHUT_WR);
+    sock_send_end(sock);
     /* The peer's FIN was read, or there is no more place for patience: nothing to wait for. */
     if (sock->has_seen_end || sock->receive_side == SIDE_BROKEN || !take_ending(sock))
         close_now(sock, false);
@@ -384,7 +384,7 @@ void sock_close_continue(struct sock *sock)
     } else if (sock->is_incomplete) {
         finish_linger(sock, ERR_CONNECTION_RESET);
     } else if (!deadline_is_set(&sock->ending->look)) {
-        netsock_shutdown(&sock->ns, SHUT_WR);
+        sock_send_end(sock);
         if (!is_acknowledged(sock))
             look_later(sock, LINGER_LOOK_MIN_MS);
     }
@@ -472,7 +472,6 @@ static void linger(struct sock *sock, struct op *op, uint32_t linger_ms)
     if (sock->state == SOCK_CONNECTED || sock->state == SOCK_LENT)
         sock_move(sock, SOCK_LINGERING);
     sock->wants_read = sock->state == SOCK_LINGERING && !sock->has_seen_end;
-    sock_update_watch(sock);
     sock->ending->close = op;
     if (op)
         sock_hold_op(sock, op, 0);
@@ -491,6 +490,8 @@ static void linger(struct sock *sock, struct op *op, uint32_t linger_ms)
     set_deadline(sock, linger_expired, linger_ms);
     sock->ending->linger_until = sock->worker->clock() + linger_ms;
     sock_close_continue(sock);
+    if (!sock->is_closing)
+        sock_update_watch(sock);
 }
 
 /*
@@ -521,7 +522,7 @@ static void close_lent(struct sock *sock, struct op *op, uint32_t linger_ms, boo
 
     sock_lend_no_more(sock);
     abort |= !is_over && !sock_lent_is_whole(sock);
-    if (!abort && !is_over && netsock_shutdown(&sock->ns, SHUT_WR) == 0) {
+    if (!abort && !is_over && sock_send_end(sock)) {
         if (take_ending(sock)) {
             if (linger_ms > 0) {
                 linger(sock, op, linger_ms);
@@ -538,7 +539,7 @@ static void close_lent(struct sock *sock, struct op *op, uint32_t linger_ms, boo
         sock, abort || (is_over && !sock->is_given) ? ERR_OPERATION_ABORTED : ERR_SUCCESS, NULL);
     end_close(op, error);
     leave_session(sock);
-    close_now(sock, true);
+    close_now(sock, abort);
 }
 
 /* There will be no other connection: the sends in front of it go on, if the close lingers. */

@@ -27,8 +27,7 @@ static uint32_t end_stream(struct sock *sock, bool abort)
     if (abort || sock->is_incomplete || sock->send_side == SIDE_BROKEN)
         return ERR_CONNECTION_RESET;
     /* Of a connection both of whose ends are closed the kernel says that there is none. */
-    sock->has_sent_end |= netsock_shutdown(&sock->ns, SHUT_WR) == 0;
-    if (sock->has_sent_end)
+    if (sock_send_end(sock))
         return ERR_SUCCESS;
     if (!sock->lost_error)
         sock->lost_error = ERR_CONNECTION_RESET;

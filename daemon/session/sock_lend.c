@@ -283,8 +283,10 @@ void sock_lend_no_more(struct sock *sock)
 /* A given socket is not asked: its client may hold the kernel's lock of it. */
 void sock_count_bytes(struct sock *sock)
 {
-    if (sock->ns.is_lent && sock->ns.fd >= 0 && !sock->is_given)
-        netsock_bytes(&sock->ns, &sock->bytes_in, &sock->bytes_out);
+    if (!sock->ns.is_lent || sock->ns.both_ended || sock->ns.fd < 0 || sock->is_given)
+        return;
+    sock->ns.both_ended = netsock_bytes(&sock->ns, &sock->bytes_in, &sock->bytes_out);
+    sock->has_seen_end |= sock->ns.both_ended;
 }
 
 bool sock_lent_is_whole(const struct sock *sock)

@@ -39,6 +39,19 @@ class End(Lending):
             lent.getpeername()
         self.assertEqual(caught.exception.errno, errno.ENOTCONN)
 
+    def test_s70_close_revokes_it_from_a_peer_that_does_not_end(self):
+        wire = self.wire()
+        lent, peer = self.lend(wire)
+        self.assertEqual(self.end(wire), "SUCCESS")
+        self.assertEqual(peer.recv(1), b"")
+        peer.settimeout(30)
+        with self.assertRaises((ConnectionResetError, BrokenPipeError)):
+            while True:
+                peer.sendall(bytes(65536))
+        with self.assertRaises(OSError) as caught:
+            lent.getpeername()
+        self.assertEqual(caught.exception.errno, errno.ENOTCONN)
+
     def test_s70_close_with_a_linger_time_waits_for_the_peer(self):
         wire = self.wire()
         lent, peer = self.lend(wire)
