@@ -22,6 +22,9 @@
 
 #include "bench/client.h"
 
+/* By then the kernel and all processes have done what they still had to do for a connection. */
+#define REST_NS 1500000
+
 uint64_t now_ns(void)
 {
     struct timespec t;
@@ -205,6 +208,14 @@ static void measure(struct client *c, const struct test *test)
     print_result(c, units, ns, own, others);
 }
 
+void rest(const struct options *o)
+{
+    const struct timespec time = {.tv_nsec = REST_NS};
+
+    if (o->rest)
+        nanosleep(&time, NULL);
+}
+
 static struct sockaddr_in loopback(const char *port)
 {
     return (struct sockaddr_in){.sin_family = AF_INET,
@@ -219,6 +230,7 @@ static const struct option long_options[] = {{"way", required_argument, NULL, 'w
                                              {"path", required_argument, NULL, 'P'},
                                              {"socks", no_argument, NULL, 'S'},
                                              {"given", no_argument, NULL, 'g'},
+                                             {"rest", no_argument, NULL, 'R'},
                                              {"shared", no_argument, NULL, 'm'},
                                              {"errors-only", no_argument, NULL, 'e'},
                                              {"size", required_argument, NULL, 'z'},
@@ -244,6 +256,8 @@ static bool *flag_of(struct options *o, int c)
         return &o->errors_only;
     case 'g':
         return &o->given;
+    case 'R':
+        return &o->rest;
     case 'W':
         return &o->pause;
     default:

@@ -20,6 +20,7 @@ struct options {
     const char *path; /* Unix socket of asockd, or of the proxy; NULL: it has none */
     bool socks;       /* the proxy speaks SOCKS5 */
     bool given;       /* with --way lent: sockets are given; otherwise held */
+    bool rest;        /* the test "dial": everything of a connection is over before the next one */
     bool shared;      /* memory shared with asockd */
     bool errors_only; /* seven of eight sends report failures only */
     size_t size;      /* bytes of a bulk operation */
@@ -39,6 +40,8 @@ struct times {
     size_t count, most;
 };
 void times_add(struct times *times, uint64_t began_ns, uint64_t ended_ns);
+/* Behind a connection that was closed. */
+void rest(const struct options *o);
 uint64_t now_ns(void);
 
 struct client {

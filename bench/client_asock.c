@@ -185,6 +185,39 @@ static void run_round_trips(struct client *c, long units)
     }
 }
 
+/* ---- round trip, with calls that wait ---- */
+
+static void prepare_waiting(struct client *c)
+{
+    struct line *line;
+
+    prepare_context(c);
+    line = state.lines;
+    line->socket = open_socket(&c->o, state.context);
+    check(asock_op_new(state.context, &line->send), "asock_op_new");
+    check(asock_op_new(state.context, &line->receive), "asock_op_new");
+    asock_op_set_buffer(line->receive, line->data, MESSAGE);
+}
+
+static void run_waiting(struct client *c, long units)
+{
+    struct line *line = state.lines;
+
+    for (long i = 0; i < units; i++) {
+        uint64_t began = now_ns(), position = message_position(0, line->messages);
+
+        send_message(line);
+        wait_for(line->receive, "receive");
+        wait_for(line->send, "send");
+        if (asock_op_get_bytes(line->receive) != MESSAGE)
+            fail("a message was cut");
+        if (!pattern_is(c->expected, position, line->data, MESSAGE))
+            fail("a wrong byte came back");
+        line->messages++;
+        times_add(&c->times, began, now_ns());
+    }
+}
+
 static void run_messages(struct client *c, long units)
 {
     state.units = units;
@@ -481,11 +514,15 @@ static void run_dials(struct client *c, long units)
         times_add(&c->times, began, now_ns());
         check(asock_close(socket, NULL, 0), "asock_close");
         asock_socket_unref(socket);
+        if (c->o.rest)
+            check(asock_context_flush(state.context), "asock_context_flush");
+        rest(&c->o);
     }
 }
 
 static const struct test tests[] = {
     {"round-trip", 2000, prepare_echo, run_round_trips},
+    {"waiting", 2000, prepare_waiting, run_waiting},
     {"messages", 4000, prepare_echo, run_messages},
     {"up", 0, prepare_up, run_up},
     {"down", 0, prepare_down, run_down},

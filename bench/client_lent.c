@@ -212,6 +212,9 @@ static void run_dials(struct client *c, long units)
 
         times_add(&c->times, began, now_ns());
         hang_up(socket, fd);
+        if (c->o.rest)
+            check(asock_context_flush(state.context), "asock_context_flush");
+        rest(&c->o);
     }
 }
 

@@ -369,6 +369,7 @@ static void run_dials(struct client *c, long units)
 
         times_add(&c->times, began, now_ns());
         close(fd);
+        rest(&c->o);
     }
 }
 
@@ -381,6 +382,7 @@ static void prepare_idle(struct client *c)
 
 static const struct test tests[] = {
     {"round-trip", 2000, prepare_echo, run_round_trips},
+    {"waiting", 2000, prepare_echo, run_round_trips},
     {"messages", 4000, prepare_echo, run_messages},
     {"up", 0, prepare_bulk, run_up},
     {"down", 0, prepare_bulk, run_down},

@@ -101,8 +101,8 @@ def figures(data):
         if name == "round trip":
             yield Figure("round trip of 64 bytes, median", name, "µs", lambda r: r["p50_us"], "{:.1f}")
             yield Figure("round trip of 64 bytes, 99th percentile", name, "µs", lambda r: r["p99_us"], "{:.1f}")
-        elif name == "connect alone":
-            yield Figure("connect alone, median", name, "µs", lambda r: r["p50_us"], "{:.1f}")
+        elif name.startswith("connect alone"):
+            yield Figure(f"{name}, median", name, "µs", lambda r: r["p50_us"], "{:.1f}")
         elif name.startswith(("up", "down")):
             yield Figure(name, name, "GB/s", gigabytes, "{:.2f}", plain_row(name))
         else:

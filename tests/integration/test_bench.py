@@ -128,7 +128,7 @@ class Bench(unittest.TestCase):
     def test_many_processes(self):
         done = run("--crowds")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("| ping-pong, 400 processes | per s |", done.stdout)
+        self.assertIn("| ping-pong, 400 processes, an event loop | per s |", done.stdout)
 
     def test_datagrams_beside_direct(self):
         done = run("--datagrams")
