@@ -2,8 +2,8 @@
 /*
  * bench-client: one measurement of one system, its result as a line of JSON.
  *
- *   bench-client --way plain|asock|lent --test TEST --server PORT [--proxy PORT [--socks]] [--path
- *   SOCKET] [--host ADDRESS] ...
+ *   bench-client --way plain|asock|lent|lender --test TEST --server PORT [--proxy PORT
+ *   [--socks]] [--path SOCKET] [--host ADDRESS] ...
  *
  * A test runs a fixed number of units to warm up and to learn its speed, then as many as fill the
  * time. The CPU time of the processes --pids names, and of their children, is read before and after
@@ -322,6 +322,20 @@ static void parse(struct options *o, int c)
     }
 }
 
+static const struct test *find_test(const char *way, const char *name)
+{
+    const struct test *test;
+
+    if (strcmp(way, "lender") == 0)
+        return lender_test(name);
+    test = datagram_test(way, name);
+    if (test != NULL)
+        return test;
+    return strcmp(way, "asock") == 0  ? asock_test(name)
+           : strcmp(way, "lent") == 0 ? lent_test(name)
+                                      : plain_test(name);
+}
+
 int main(int argc, char **argv)
 {
     static struct client client = {.o = {.way = "plain",
@@ -344,11 +358,7 @@ int main(int argc, char **argv)
     }
     client.sent = pattern_new(client.o.spoil);
     client.expected = pattern_new(-1);
-    test = datagram_test(client.o.way, client.o.test);
-    if (test == NULL)
-        test = strcmp(client.o.way, "asock") == 0  ? asock_test(client.o.test)
-               : strcmp(client.o.way, "lent") == 0 ? lent_test(client.o.test)
-                                                   : plain_test(client.o.test);
+    test = find_test(client.o.way, client.o.test);
     if (test == NULL)
         fail("--way %s has no --test %s", client.o.way, client.o.test);
     if (client.o.processes > 0)

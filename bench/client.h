@@ -17,7 +17,7 @@
 struct options {
     const char *way, *test;
     struct sockaddr_in server, proxy; /* the proxy's port 0: none */
-    const char *path; /* Unix socket of asockd, or of the proxy; NULL: it has none */
+    const char *path; /* Unix socket of asockd, the proxy or bench-lender; NULL: it has none */
     bool socks;       /* the proxy speaks SOCKS5 */
     bool given;       /* with --way lent: sockets are given; otherwise held */
     bool rest;        /* the test "dial": everything of a connection is over before the next one */
@@ -62,12 +62,14 @@ struct test {
 const struct test *plain_test(const char *name);
 const struct test *asock_test(const char *name);
 const struct test *lent_test(const char *name);
+const struct test *lender_test(const char *name);
 const struct test *datagram_test(const char *way, const char *name);
 /* The test "names" of asock_test(). */
 void names_prepare(struct client *c);
 void names_run(struct client *c, long units);
 /* For those of plain_test(): connected, and blocking. */
 int lent_connection(const struct options *o);
+int unix_connect(const char *path);
 
 /* Where the proxy takes datagrams, each behind a header; until the process ends. */
 struct sockaddr_in socks_associate(const struct options *o);

@@ -93,7 +93,7 @@ static void socks_connect(int fd, const struct sockaddr_in *to)
     socks_ask(fd, SOCKS_CONNECT, to, reply);
 }
 
-static int unix_connect(const char *path)
+int unix_connect(const char *path)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

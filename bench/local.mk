@@ -2,18 +2,21 @@
 #
 # Built with everything else, not installed. `make bench` measures; the tests run it for a moment.
 
-noinst_PROGRAMS += bench/client bench/held bench/keeper bench/names bench/pair bench/server
+noinst_PROGRAMS += bench/client bench/held bench/keeper bench/lender bench/names bench/pair \
+	bench/server
 bench_client_SOURCES = \
 	bench/client.c \
 	bench/client.h \
 	bench/client_asock.c \
 	bench/client_datagrams.c \
+	bench/client_lender.c \
 	bench/client_lent.c \
 	bench/client_names.c \
 	bench/client_plain.c \
 	bench/common.c \
 	bench/common.h \
-	bench/crowd.c
+	bench/crowd.c \
+	bench/lender.h
 bench_client_LDFLAGS = $(AM_LDFLAGS) -no-install
 bench_client_LDADD = libasock.la
 bench_held_SOURCES = \
@@ -29,6 +32,11 @@ bench_keeper_SOURCES = \
 	bench/keeper_load.c \
 	bench/keeper_offsets.c \
 	bench/keeper_worker.c
+bench_lender_SOURCES = \
+	bench/common.c \
+	bench/common.h \
+	bench/lender.c \
+	bench/lender.h
 bench_names_SOURCES = \
 	bench/common.c \
 	bench/common.h \

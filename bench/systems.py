@@ -34,6 +34,7 @@ class System:
     by_unix = False
     needs_namespace = False
     has_idle = True
+    tests = None       # of its client, that it has; None: all
     sees_processes = True  # its client does: what time they take
     descriptors = 2    # for a connection
     idle_most = 1 << 30  # connections
@@ -254,6 +255,26 @@ class AsockdGiven(AsockdHeld):
 
     def client_arguments(self):
         return [*super().client_arguments(), "--given"]
+
+
+class BareLender(System):
+    """Connects, and lends the connected sockets as asockd does, and nothing else (lender.c): no policy, no quota, no protocol. It
+    has no data, so only connects are measured. For --lent only."""
+    name = "bare lender"
+    by_unix = True
+    has_idle = False
+    tests = ("connect", "dial")
+
+    @classmethod
+    def find(cls, build):
+        path = os.path.join(build, "bench", "lender")
+        return path if os.path.exists(path) else None
+
+    def command(self):
+        return [self.find(self.build), self.path]
+
+    def client_arguments(self):
+        return ["--way", "lender", "--path", self.path]
 
 
 class AsockProxy(Asockd):
@@ -557,7 +578,7 @@ class SocatDante(Dante):
 
 
 ALL = [Direct, Asockd, Haproxy, HaproxySplice, Nginx, SocketProxyd, Socat, Microsocks, Dante]
-LENT = [Direct, Asockd, AsockdHeld, AsockdGiven]
+LENT = [Direct, BareLender, Asockd, AsockdHeld, AsockdGiven]
 DATAGRAMS = [Direct, Asockd, AsockProxy, AsockTransparent, DanteDatagrams, Slirp4netns]
 TRANSPARENT = [Direct, Cable, BareHeld, Asockd, AsockTransparent]
 CROSSOVER = [Direct, AsockdInline, Asockd]

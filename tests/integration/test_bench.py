@@ -120,10 +120,14 @@ class Bench(unittest.TestCase):
         self.assertEqual(row.count("**") // 2, 2, row)
 
     def test_lent_sockets_beside_direct(self):
-        done = run("--lent", "--rows", "round trip,64 KiB,at once,alone,one at a time")
+        """And beside the least that lending takes, which has connects only."""
+        done = run("--lent", "--only", "direct,bare,asockd", "--rows", "round trip,64 KiB,at once,alone,one at a time")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("| direct | asockd | asockd, held | asockd, given |", done.stdout)
-        self.assertIn("| connect-echo-close, 16 at once |", done.stdout)
+        self.assertIn("| direct | bare lender | asockd | asockd, held | asockd, given |", done.stdout)
+        for row, systems in (("connect-echo-close, one at a time | per s", 4), ("connect-echo-close, 16 at once | per s", 4),
+                             ("connect alone, median | µs", 4), ("up 64 KiB | GB/s", 3)):
+            line = next(line for line in done.stdout.splitlines() if line.startswith(f"| {row} |"))
+            self.assertEqual(line.count("**") // 2, systems, line)
 
     def test_many_processes(self):
         done = run("--crowds")
