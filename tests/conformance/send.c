@@ -331,6 +331,21 @@ START_TEST(test_s29_send_after_reset_is_connection_reset)
 }
 END_TEST
 
+/* Nobody has heard of it before. */
+START_TEST(test_s29_send_that_finds_the_reset_is_connection_reset)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_op *op = new_op_with("x", 1);
+
+    remote_reset(pair.peer);
+    pair.peer = -1;
+    submitted(asock_send(pair.socket, op));
+    expect_bytes(op, ASOCK_CONNECTION_RESET, 0);
+    asock_op_unref(op);
+    pair_close(&pair);
+}
+END_TEST
+
 static void cancel_queued(size_t len)
 {
     struct pair pair = new_pair_small(AF_INET);

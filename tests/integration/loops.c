@@ -108,6 +108,7 @@ START_TEST(test_s42_close_with_a_pending_op_is_answered_in_a_callback)
     ck_assert_int_eq(c.result, 1);
     ck_assert(asock_op_is_pending(behind));
     expect(c.close, ASOCK_SUCCESS);
+    ck_assert(!asock_op_is_pending(behind)); /* the close is the last one */
     expect(behind, ASOCK_OPERATION_ABORTED);
     ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_FIN);
     asock_op_unref(c.close);

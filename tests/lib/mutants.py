@@ -3,7 +3,7 @@
 
     What is broken, in words.
 
-    Tests: FILE ...            where the tests are, unless the name says it (sNN-what)
+    Tests: FILE ...            where the tests are, beside those of the item that the name says (sNN-what)
 
     @ FILE FUNCTION
      a line that stays

@@ -218,9 +218,11 @@ class Ops(Lending):
         self.assertEqual(name_of(wire.completion(1).error), "CONNECTION_RESET")
 
     def test_s69_what_is_queued_behind_the_connect_is_invalid_too(self):
-        wire, listener = self.wire(), self.serve()
-        wire.send(wire.open(1, 1), connect(2, 1, listener.getsockname(), HELD), wire.make_send(3, 1, b"x"),
+        wire, hole = self.wire(), self.blackhole()
+        wire.send(wire.open(1, 1), connect(2, 1, hole.getsockname(), HELD), wire.make_send(3, 1, b"x"),
                   wire.receive(4, 1, 1), wire.shutdown(5, 1, pb.HOW_BOTH), wire.hangup(6, 1))
+        wire.settle()
+        self.accept_behind(hole)
         self.assertEqual(wire.completion(2).descriptors, 1)
         for op in (3, 4, 5, 6):
             self.assertEqual(name_of(wire.completion(op).error), "INVALID_ARGUMENT")

@@ -60,12 +60,15 @@ class Linger(EndingTest):
                 self.assertEqual(wire.completion(6).error, pb.ERROR_OPERATION_ABORTED)
 
     def untaken(self, wire, number=1):
-        """A pair whose peer reads nothing and has little room: sends succeed, and are not acknowledged."""
+        """A pair whose peer reads nothing and has little room: sends succeed, and are not acknowledged. The daemon's own
+        socket has little room, too."""
         listener = self.listener()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        wire.send(wire.open(1, number), wire.connect(2, number, listener.getsockname()),
+        little = pb.SetOption(option=pb.OPTION_RECEIVE_BUFFER, value=pb.OptionValue(number=4096))
+        wire.send(wire.open(1, number), request(pb.VERB_SET_OPTION, 8, number, set_option=little),
+                  wire.connect(2, number, listener.getsockname()),
                   *(wire.make_send(op, number, bytes(PIECE)) for op in (3, 4, 5, 6)))
-        for op in (2, 3, 4, 5, 6):
+        for op in (8, 2, 3, 4, 5, 6):
             self.assertEqual(wire.completion(op).error, pb.ERROR_SUCCESS)
         return self.accept(listener)
 
