@@ -2,6 +2,7 @@
 #include "daemon/net/tcp.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -66,10 +67,14 @@ void netsock_close(struct netsock *ns, struct worker *w)
 
     if (ns->fd < 0)
         return;
-    if (ns->is_lent && !ns->both_ended && !netsock_bytes(ns, &in, &out))
+    if (ns->is_lent && !ns->both_ended && !netsock_bytes(ns, &in, &out)) {
         netsock_revoke(ns, w);
-    else
-        close_descriptor(ns, w);
+        return;
+    }
+    /* What nobody has read would stay in the kernel for as long as a holder likes. */
+    if (ns->is_lent)
+        (void)netsock_discard(ns, INT_MAX);
+    close_descriptor(ns, w);
 }
 
 /*

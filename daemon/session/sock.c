@@ -18,6 +18,9 @@
 #include "daemon/session/dgram.h"
 #include "daemon/core/quota.h"
 #include "daemon/session/session.h"
+#include "daemon/session/sock_audit.h"
+#include "daemon/session/sock_lend.h"
+#include "daemon/session/window.h"
 #include "proto/errors.h"
 
 const char *sock_state_name(enum sock_state state)
@@ -476,4 +479,31 @@ void sock_end_ops(struct sock *sock, uint32_t error)
     end_queue(&sock->sends, error);
     sock_end_receives(sock, error);
     sock_end_accepts(sock, error, NULL);
+}
+
+void sock_kill(struct sock *sock, enum killer killer)
+{
+    if (sock->state == SOCK_KILLED)
+        return;
+    sock->killer = killer;
+    if (sock->lingers) {
+        sock_audit_close(sock, ERR_CONNECTION_ABORTED, killer_text(sock->killer));
+        sock_abort_linger(sock, ERR_CONNECTION_ABORTED);
+        return;
+    }
+    if (sock->state == SOCK_DRAINING) {
+        sock_abort(sock);
+        return;
+    }
+    sock_audit_close(sock, ERR_CONNECTION_ABORTED, killer_text(sock->killer));
+    sock_lend_no_more(sock);
+    sock_move(sock, SOCK_KILLED);
+    netsock_abort(&sock->ns, sock->worker);
+    sock_uncharge_buffers(sock);
+    sock_bound_uncharge(sock);
+    dgram_unbound(sock);
+    sock->wants_read = sock->wants_write = false;
+    sock_end_ops(sock, ERR_CONNECTION_ABORTED);
+    sock->has_killed_event = true;
+    window_report(sock);
 }

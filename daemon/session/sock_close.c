@@ -302,10 +302,18 @@ void sock_drain_resume(struct sock *sock)
     sock_update_watch(sock);
 }
 
+/* The holder of a lent one has made another connection of it since FIN. */
+static bool is_reaimed(const struct sock *sock)
+{
+    return sock->ns.is_lent && sock->ns.fd >= 0 && sock->has_sent_end && !sock->ns.both_ended &&
+           netsock_use(&sock->ns) != NETSOCK_HAS_SENT_FIN;
+}
+
 /* All sends have gone, or will never go: the kernel's side ends now. */
 static void finish(struct sock *sock, bool abort)
 {
     leave_session(sock);
+    abort |= is_reaimed(sock);
     /* A datagram socket has no stream whose end could be sent. */
     if (sock->ns.fd < 0 || sock->more->bound || abort || sock->is_incomplete || sock->more->dgram) {
         close_now(sock, true);
@@ -355,7 +363,9 @@ static bool is_acknowledged(struct sock *sock)
         return true;
     }
     if (is_lost(sock)) {
-        finish_linger(sock, ERR_CONNECTION_RESET);
+        /* Or the last acknowledgement has just come, together with the peer's end. */
+        finish_linger(sock,
+                      netsock_unacknowledged(&sock->ns) == 0 ? ERR_SUCCESS : ERR_CONNECTION_RESET);
         return true;
     }
     return false;
@@ -533,6 +543,8 @@ static void close_lent(struct sock *sock, struct op *op, uint32_t linger_ms, boo
             return;
         }
         error = linger_ms > 0 ? ERR_NO_BUFFER_SPACE : ERR_SUCCESS;
+    } else if (!abort && !is_over && linger_ms > 0 && netsock_unacknowledged(&sock->ns) != 0) {
+        error = ERR_CONNECTION_RESET; /* it was lost before the close */
     }
     sock->is_closing = true;
     sock_audit_close(
@@ -590,31 +602,4 @@ void sock_abort(struct sock *sock)
 {
     assert(sock->state == SOCK_DRAINING);
     close_now(sock, true);
-}
-
-void sock_kill(struct sock *sock, enum killer killer)
-{
-    if (sock->state == SOCK_KILLED)
-        return;
-    sock->killer = killer;
-    if (sock->lingers) {
-        sock_audit_close(sock, ERR_CONNECTION_ABORTED, killer_text(sock->killer));
-        sock_abort_linger(sock, ERR_CONNECTION_ABORTED);
-        return;
-    }
-    if (sock->state == SOCK_DRAINING) {
-        sock_abort(sock);
-        return;
-    }
-    sock_audit_close(sock, ERR_CONNECTION_ABORTED, killer_text(sock->killer));
-    sock_lend_no_more(sock);
-    sock_move(sock, SOCK_KILLED);
-    netsock_abort(&sock->ns, sock->worker);
-    sock_uncharge_buffers(sock);
-    sock_bound_uncharge(sock);
-    dgram_unbound(sock);
-    sock->wants_read = sock->wants_write = false;
-    sock_end_ops(sock, ERR_CONNECTION_ABORTED);
-    sock->has_killed_event = true;
-    window_report(sock);
 }

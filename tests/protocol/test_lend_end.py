@@ -2,12 +2,15 @@
 """How sockets end that were lent to their client: by the client, by the daemon, by neither (S70)."""
 
 import errno
+import os
+import signal
 import socket
 import struct
 import unittest
 
 from asockd import Daemon
 from lending import GIVEN, HELD, Lending, connect, dissolve, fill, name_of, policy_file
+from suspend import suspend
 from wire import DEADLINE, Ended, Wire, pb
 
 
@@ -51,6 +54,48 @@ class End(Lending):
         with self.assertRaises(OSError) as caught:
             lent.getpeername()
         self.assertEqual(caught.exception.errno, errno.ENOTCONN)
+
+    def test_s70_what_nobody_has_read_goes_with_a_close(self):
+        """It is charged to nobody any more. Whoever has ended first."""
+        for client_first in (False, True):
+            with self.subTest(client_first=client_first):
+                wire = self.wire()
+                lent, peer = self.lend(wire)
+                if client_first:
+                    lent.shutdown(socket.SHUT_WR)
+                    self.assertEqual(peer.recv(1), b"")
+                peer.sendall(bytes(65536))
+                peer.shutdown(socket.SHUT_WR)
+                self.assertEqual(self.end(wire), "SUCCESS")
+                self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 0 and self.daemon.stats()["draining"] == 0)
+                try:
+                    self.assertEqual(lent.recv(1), b"")
+                except OSError as error:
+                    self.assertEqual(error.errno, errno.ENOTCONN)
+
+    def test_s70_one_that_is_aimed_anew_while_the_close_waits_is_ended_too(self):
+        """The peer reads nothing, so that the daemon has to wait for it."""
+        other = self.serve()
+        wire = self.wire()
+        lent, _ = self.lend(wire)
+        fill(lent)
+        self.assertEqual(self.end(wire), "SUCCESS")
+        suspend(self.daemon.pid)  # it would let go of one that is dissolved
+        dissolve(lent)
+        lent.settimeout(DEADLINE)
+        lent.connect(other.getsockname())
+        far = self.accept(other)
+        os.kill(self.daemon.pid, signal.SIGCONT)
+        self.assertEqual(self.reset_by(far), b"")
+
+    def test_s43_a_close_with_a_linger_time_of_one_that_was_reset(self):
+        """With bytes that the peer has never had."""
+        wire = self.wire()
+        lent, peer = self.lend(wire)
+        fill(lent)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        self.assertEqual(self.end(wire, linger_ms=60000), "CONNECTION_RESET")
 
     def test_s70_close_with_a_linger_time_waits_for_the_peer(self):
         wire = self.wire()

@@ -133,7 +133,7 @@ tests_unit_test_lent_unit_SOURCES = tests/unit/test_lent.c
 tests_unit_test_receives_unit_SOURCES = tests/unit/test_receives.c $(daemon_session_sources)
 tests_unit_test_receives_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=recv -Wl,--wrap=recvmsg
 tests_unit_test_sock_unit_SOURCES = tests/unit/test_sock.c $(daemon_session_sources)
-tests_unit_test_sock_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=recv
+tests_unit_test_sock_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=recv -Wl,--wrap=shutdown
 
 state_parts = tests/unit/state_parts.c tests/unit/state_parts.h $(daemon_session_sources)
 tests_unit_test_state_unit_SOURCES = tests/unit/test_state.c $(state_parts)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * States of a socket that only a kernel without memory, or a turn's end in a certain place, brings
- * about.
+ * States of a socket that only a kernel without memory, a turn's end in a certain place, or a peer
+ * between two calls, brings about.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,20 @@ ssize_t __wrap_recv(int fd, void *data, size_t len, int flags)
     return -1;
 }
 
+/* What the peer does in front of the so-manieth shutdown(); 0: nothing. */
+static unsigned int acts_before;
+static void (*act)(void);
+
+int __real_shutdown(int fd, int how);
+int __wrap_shutdown(int fd, int how);
+
+int __wrap_shutdown(int fd, int how)
+{
+    if (acts_before > 0 && --acts_before == 0)
+        act();
+    return __real_shutdown(fd, how);
+}
+
 static void setup(void)
 {
     core = core_new();
@@ -46,7 +61,9 @@ static void setup(void)
 static void teardown(void)
 {
     receive_errno = 0;
-    close(peer);
+    acts_before = 0;
+    if (peer >= 0)
+        close(peer);
     core_free(core);
 }
 
@@ -139,5 +156,36 @@ START_TEST(test_s65_a_receive_without_memory_for_the_datagram_ends)
     reply = core_completion(core, core_receive(core, 2, 30000, 0, 0));
     ck_assert_uint_eq(reply.error, ERR_SUCCESS);
     ck_assert_uint_eq(reply.bytes, 20000);
+}
+END_TEST
+
+static void take_all_and_end(void)
+{
+    static char data[65536];
+
+    fcntl(peer, F_SETFL, 0); /* the rest comes when there is room for it */
+    while (read(peer, data, sizeof(data)) > 0)
+        ;
+    close(peer);
+    peer = -1;
+}
+
+/*
+ * FIN is sent -> not everything is acknowledged -> the peer takes the rest and ends -> there is no
+ * connection any more: it has not been lost.
+ */
+START_TEST(test_s43_the_rest_is_acknowledged_together_with_the_peers_end)
+{
+    static const char data[200000];
+    int little = 4096;
+    uint64_t token;
+
+    ck_assert_int_eq(setsockopt(peer, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)), 0);
+    token = core_send(core, 1, data, sizeof(data), 0);
+    ck_assert_uint_eq(core_completion(core, token).error, ERR_SUCCESS);
+    act = take_all_and_end;
+    acts_before = 2;
+    ck_assert_uint_eq(core_completion(core, core_close(core, 1, 60000)).error, ERR_SUCCESS);
+    ck_assert_int_eq(peer, -1);
 }
 END_TEST
