@@ -103,6 +103,8 @@ START_TEST(test_s1_refused_call_leaves_op_free)
     char byte = 'x', got;
 
     ck_assert_int_eq(asock_connect(pair.socket, op), -EINVAL);
+    ck_assert_int_eq(asock_send(pair.socket, op), -EINVAL);
+    ck_assert_int_eq(asock_receive(pair.socket, op), -EINVAL);
     ck_assert(!asock_op_is_pending(op));
     ck_assert_int_eq(asock_op_wait(op, 0), -EINVAL);
     ck_assert_int_eq(asock_op_set_buffer(op, &byte, 1), 0);
