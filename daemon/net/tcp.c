@@ -71,9 +71,12 @@ void netsock_close(struct netsock *ns, struct worker *w)
         netsock_revoke(ns, w);
         return;
     }
-    /* What nobody has read would stay in the kernel for as long as a holder likes. */
-    if (ns->is_lent)
-        (void)netsock_discard(ns, INT_MAX);
+    /*
+     * What nobody has read would stay in the kernel for as long as a holder likes. One call stops at
+     * urgent data.
+     */
+    if (ns->is_lent && netsock_discard(ns, INT_MAX) > 0)
+        netsock_dissolve(ns->fd);
     close_descriptor(ns, w);
 }
 

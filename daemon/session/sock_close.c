@@ -381,7 +381,9 @@ static void linger_look(struct deadline *deadline)
 {
     struct sock *sock = container_of(deadline, struct sock_ending, look)->sock;
 
-    if (!is_acknowledged(sock))
+    if (is_reaimed(sock))
+        finish_linger(sock, ERR_CONNECTION_RESET);
+    else if (!is_acknowledged(sock))
         look_later(sock, 2 * sock->ending->look_ms);
 }
 
@@ -394,8 +396,9 @@ void sock_close_continue(struct sock *sock)
     } else if (sock->is_incomplete) {
         finish_linger(sock, ERR_CONNECTION_RESET);
     } else if (!deadline_is_set(&sock->ending->look)) {
-        sock_send_end(sock);
-        if (!is_acknowledged(sock))
+        if (!sock_send_end(sock) && !sock->ns.is_lent)
+            finish_linger(sock, ERR_CONNECTION_RESET);
+        else if (!is_acknowledged(sock))
             look_later(sock, LINGER_LOOK_MIN_MS);
     }
 }
@@ -528,10 +531,11 @@ static uint32_t prepare_linger(struct sock *sock)
 static void close_lent(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort)
 {
     bool is_over = sock->more->lending || sock->ns.fd < 0;
-    uint32_t error = ERR_SUCCESS;
+    bool is_cut = !is_over && !sock_lent_is_whole(sock);
+    uint32_t error = ERR_SUCCESS, cause = ERR_SUCCESS;
 
     sock_lend_no_more(sock);
-    abort |= !is_over && !sock_lent_is_whole(sock);
+    abort |= is_cut;
     if (!abort && !is_over && sock_send_end(sock)) {
         if (take_ending(sock)) {
             if (linger_ms > 0) {
@@ -543,12 +547,14 @@ static void close_lent(struct sock *sock, struct op *op, uint32_t linger_ms, boo
             return;
         }
         error = linger_ms > 0 ? ERR_NO_BUFFER_SPACE : ERR_SUCCESS;
-    } else if (!abort && !is_over && linger_ms > 0 && netsock_unacknowledged(&sock->ns) != 0) {
-        error = ERR_CONNECTION_RESET; /* it was lost before the close */
+    } else if (linger_ms > 0 && !is_over &&
+               (is_cut || (!abort && netsock_unacknowledged(&sock->ns) != 0))) {
+        error = cause = ERR_CONNECTION_RESET; /* it was lost before the close */
+    } else if (abort || (is_over && !sock->is_given)) {
+        cause = ERR_OPERATION_ABORTED;
     }
     sock->is_closing = true;
-    sock_audit_close(
-        sock, abort || (is_over && !sock->is_given) ? ERR_OPERATION_ABORTED : ERR_SUCCESS, NULL);
+    sock_audit_close(sock, cause, NULL);
     end_close(op, error);
     leave_session(sock);
     close_now(sock, abort);

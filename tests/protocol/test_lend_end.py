@@ -64,7 +64,9 @@ class End(Lending):
                 if client_first:
                     lent.shutdown(socket.SHUT_WR)
                     self.assertEqual(peer.recv(1), b"")
-                peer.sendall(bytes(65536))
+                peer.sendall(bytes(4096))
+                peer.send(b"!", socket.MSG_OOB)
+                peer.sendall(bytes(4096))
                 peer.shutdown(socket.SHUT_WR)
                 self.assertEqual(self.end(wire), "SUCCESS")
                 self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 0 and self.daemon.stats()["draining"] == 0)
@@ -76,17 +78,21 @@ class End(Lending):
     def test_s70_one_that_is_aimed_anew_while_the_close_waits_is_ended_too(self):
         """The peer reads nothing, so that the daemon has to wait for it."""
         other = self.serve()
-        wire = self.wire()
-        lent, _ = self.lend(wire)
-        fill(lent)
-        self.assertEqual(self.end(wire), "SUCCESS")
-        suspend(self.daemon.pid)  # it would let go of one that is dissolved
-        dissolve(lent)
-        lent.settimeout(DEADLINE)
-        lent.connect(other.getsockname())
-        far = self.accept(other)
-        os.kill(self.daemon.pid, signal.SIGCONT)
-        self.assertEqual(self.reset_by(far), b"")
+        for fills in (False, True):
+            with self.subTest(fills=fills):
+                wire = self.wire()
+                lent, _ = self.lend(wire)
+                fill(lent)
+                self.assertEqual(self.end(wire), "SUCCESS")
+                suspend(self.daemon.pid)  # it would let go of one that is dissolved
+                dissolve(lent)
+                lent.settimeout(DEADLINE)
+                lent.connect(other.getsockname())
+                if fills:
+                    fill(lent)
+                far = self.accept(other)
+                os.kill(self.daemon.pid, signal.SIGCONT)
+                self.reset_by(far)
 
     def test_s43_a_close_with_a_linger_time_of_one_that_was_reset(self):
         """With bytes that the peer has never had."""

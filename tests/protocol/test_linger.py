@@ -105,6 +105,17 @@ class Linger(EndingTest):
         peer.close()
         self.assertEqual(wire.completion(7).error, pb.ERROR_CONNECTION_RESET)
 
+    def test_s43_no_success_where_the_peer_had_reset_before(self):
+        """It had acknowledged everything, and has read nothing."""
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.make_send(1, 1, b"unread"))
+        self.assertEqual(wire.completion(1).error, pb.ERROR_SUCCESS)
+        self.assertEqual(peer.recv(6, socket.MSG_PEEK), b"unread")
+        peer.close()
+        wire.send(wire.make_close(2, 1, linger_ms=60000))
+        self.assertEqual(wire.completion(2).error, pb.ERROR_CONNECTION_RESET)
+
     def test_s43_no_success_behind_half_a_send(self):
         """An open chain, and one that was given up before."""
         wire = self.wire()
