@@ -72,8 +72,8 @@ void netsock_close(struct netsock *ns, struct worker *w)
         return;
     }
     /*
-     * What nobody has read would stay in the kernel for as long as a holder likes. One call stops at
-     * urgent data.
+     * What nobody has read would stay in the kernel for as long as a holder likes. One call stops
+     * at urgent data.
      */
     if (ns->is_lent && netsock_discard(ns, INT_MAX) > 0)
         netsock_dissolve(ns->fd);
