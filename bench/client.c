@@ -322,6 +322,14 @@ static void parse(struct options *o, int c)
     }
 }
 
+const struct test *test_named(const struct test *tests, const char *name)
+{
+    for (; tests->name != NULL; tests++)
+        if (strcmp(tests->name, name) == 0)
+            return tests;
+    return NULL;
+}
+
 static const struct test *find_test(const char *way, const char *name)
 {
     const struct test *test;

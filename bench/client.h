@@ -59,6 +59,8 @@ struct test {
     void (*run)(struct client *c, long units);
 };
 
+/* Of tests, which end with one without a name; NULL: there is none. */
+const struct test *test_named(const struct test *tests, const char *name);
 const struct test *plain_test(const char *name);
 const struct test *asock_test(const char *name);
 const struct test *lent_test(const char *name);
@@ -70,6 +72,7 @@ void names_run(struct client *c, long units);
 /* For those of plain_test(): connected, and blocking. */
 int lent_connection(const struct options *o);
 int unix_connect(const char *path);
+void echo_one(int fd); /* sends a byte over a new connection, and waits for it */
 
 /* Where the proxy takes datagrams, each behind a header; until the process ends. */
 struct sockaddr_in socks_associate(const struct options *o);

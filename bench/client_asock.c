@@ -530,12 +530,10 @@ static const struct test tests[] = {
     {"dial", 64, prepare_connections, run_dials},
     {"names", 1, names_prepare, names_run},
     {"idle", 0, prepare_idle, NULL},
+    {0},
 };
 
 const struct test *asock_test(const char *name)
 {
-    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
-        if (strcmp(tests[i].name, name) == 0)
-            return &tests[i];
-    return NULL;
+    return test_named(tests, name);
 }

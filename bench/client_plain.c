@@ -147,7 +147,7 @@ static int open_connection(const struct options *o)
     return fd;
 }
 
-static void echo_one(int fd)
+void echo_one(int fd)
 {
     char x = 'e', y;
 
@@ -389,12 +389,10 @@ static const struct test tests[] = {
     {"connect", 64, prepare_connections, run_connections},
     {"dial", 64, prepare_connections, run_dials},
     {"idle", 0, prepare_idle, NULL},
+    {0},
 };
 
 const struct test *plain_test(const char *name)
 {
-    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
-        if (strcmp(tests[i].name, name) == 0)
-            return &tests[i];
-    return NULL;
+    return test_named(tests, name);
 }
