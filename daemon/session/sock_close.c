@@ -9,8 +9,9 @@
  * while.
  * Failures: a send was not wholly taken (RST: half a stream must not look whole), the linger time
  * is over or the client gives it up (RST), the connect that it waited for fails, the connection is
- * lost, too many closes go on already (nothing is waited for), the peer does not end (closed after
- * 2 s or 1 MiB; input after that makes the kernel answer RST).
+ * lost, the holder of a lent socket makes another connection with it meanwhile (it is dissolved),
+ * too many closes go on already (nothing is waited for), the peer does not end (closed after 2 s or
+ * 1 MiB; input after that makes the kernel answer RST).
  */
 #include <assert.h>
 #include <errno.h>

@@ -55,7 +55,10 @@ struct lending *lending_restore_of(struct sock *sock);
 
 /* Call it before the socket's descriptor is closed: it is not sent any more. */
 void sock_lend_no_more(struct sock *sock);
-/* Updates the socket's byte counts from the kernel if it is lent. */
+/*
+ * If the socket is lent, updates its byte counts from the kernel, and notes whether both sides have
+ * ended.
+ */
 void sock_count_bytes(struct sock *sock);
 /* The client has declared its stream complete: by shutdown(2), or now by CLOSE. */
 bool sock_lent_is_whole(const struct sock *sock);

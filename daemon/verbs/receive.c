@@ -2,10 +2,10 @@
 /*
  * RECEIVE.
  * Happy path: the first in the queue reads from the kernel straight into the session's output,
- * behind the place of its own reply. Small ones that arrive or wait together are filled with one
- * call. A wait-all goes on with its next piece; a length of 0 only looks. By reference it reads
- * into the client's memory, and the reply says how much. A multishot stays the first in the queue
- * and tells of each slice that has bytes, until it has filled the last one.
+ * behind the place of its own reply. By reference it reads into the client's memory, and the reply
+ * says how much. Small ones, and ones by reference, that arrive or wait together are filled with
+ * one call. A wait-all goes on with its next piece; a length of 0 only looks. A multishot stays the
+ * first in the queue and tells of each slice that has bytes, until it has filled the last one.
  * Failures: not connected (at once), end of stream (0 bytes; every later one too), the peer's
  * reset (every later one too), no room in the output (waits until the client reads), no memory in
  * the kernel (waits), nothing behind a reference (FAULT; nothing is lost).
@@ -287,7 +287,7 @@ static int read_reference(struct op *op)
     return 1;
 }
 
-/* Several with one call. Where their bytes go: */
+/* The bytes of each op go into its own piece of the client's memory. */
 static void lay_out_references(const struct sock *sock, unsigned int count, struct iovec *iov)
 {
     const struct list *it = sock->receives.first;

@@ -75,7 +75,7 @@ class End(Lending):
                 except OSError as error:
                     self.assertEqual(error.errno, errno.ENOTCONN)
 
-    def test_s70_one_that_is_aimed_anew_while_the_close_waits_is_ended_too(self):
+    def test_s70_a_connection_made_while_the_close_waits_is_ended_too(self):
         """The peer reads nothing, so that the daemon has to wait for it."""
         other = self.serve()
         for fills in (False, True):
